@@ -1,0 +1,4 @@
+"""What optimizers really do over time.
+
+Reading order: edge_of_stability, gradient_flow, edge_model.
+"""

@@ -1,0 +1,133 @@
+"""The edge model: gradient descent as a centre that moves and a radius that breathes.
+
+At the edge the iterates jump between two walls, w[t] = m +- r u.  One step of gradient
+descent from both sides, split into what they have in common and what not, gives
+
+    m  <-  m - lr (g+ + g-) / 2                  g+- = grad L(m +- r u)
+    r  <-  r |lr u.(g+ - g-) / (2 r) - 1|        (no less than a floor)
+    u  <-  H(m) u / |H(m) u|                     one step of the power method
+
+Two gradients and one Hessian product a step: the cheapest picture of the regime.  The
+radius grows while the slope across is above 2 / lr; a large radius feels the walls, which
+pushes the centre to where it is flatter.
+
+Source: F003, labkit's own reconstruction of an edge flow, not checked against a paper.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from labkit import curvature
+from labkit.claims import Claim
+from labkit.dynamics import edge_of_stability
+from labkit.dynamics.edge_of_stability import crossing, settled
+from labkit.dynamics.gradient_flow import distance, travelled
+from labkit.method import knob, method
+from labkit.problems import Problem, digits_network
+from labkit.record import Record
+from labkit.run import run
+from labkit.views import lines
+
+
+FLOOR = 1e-4  # of the radius: what rounding leaves of it when the valley is stable
+
+
+class State(NamedTuple):
+    centre: PyTree  # m, parameters
+    direction: PyTree  # u, a unit vector
+    radius: Float[Array, ""]  # r
+    sharpness: Float[Array, ""]  # u.H(m)u
+
+
+@method
+class EdgeModel:
+    """Centre, direction and radius of gradient descent on `problem`."""
+
+    problem: Problem
+    lr: float = knob(0.4, 0.01, 2.0, log=True, live=True, about="learning rate")
+
+    def init(self, key) -> State:
+        centre = self.problem.start(key)
+        pairs = curvature.top_eigenpairs(self.problem.loss, centre, 1)
+        direction = ravel_pytree(centre)[1](pairs.vectors[:, 0])
+        return State(centre, direction, jnp.full_like(pairs.values[0], FLOOR), pairs.values[0])
+
+    def step(self, state: State, key) -> State:
+        del key
+        slope = jax.grad(self.problem.loss)
+        m, u, r, _ = state
+        plus, minus = slope(_moved(m, r, u)), slope(_moved(m, -r, u))
+        across = _dot(u, _moved(plus, -1.0, minus)) / (2.0 * r)
+        centre = _moved(_moved(m, -self.lr / 2, plus), -self.lr / 2, minus)
+        radius = jnp.maximum(r * jnp.abs(self.lr * across - 1.0), FLOOR)
+        turned = curvature.hvp(self.problem.loss, m, u)
+        norm = jnp.sqrt(_dot(turned, turned))
+        direction = jax.tree.map(lambda a: a / norm, turned)
+        return State(centre, direction, radius, _dot(u, turned))
+
+    def observe(self, state: State) -> dict[str, Array]:
+        m, u, r, sharpness = state
+        loss = self.problem.loss
+        walls = (loss(_moved(m, r, u)) + loss(_moved(m, -r, u))) / 2
+        threshold = jnp.asarray(2.0 / self.lr, sharpness.dtype)
+        seen = {"loss": loss(m), "loss_on_the_walls": walls, "radius": r}
+        return {**seen, "sharpness": sharpness, "threshold": threshold}
+
+
+def _moved(w: PyTree, by: Float[Array, ""] | float, along: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: a + by * b, w, along)
+
+
+def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
+    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)))
+
+
+def example() -> EdgeModel:
+    """The model of gradient descent with lr 0.4 on 300 digits."""
+    return EdgeModel(digits_network(samples=300), lr=0.4)
+
+
+@cache
+def demo() -> Record:
+    """The example beside the gradient descent of `edge_of_stability.demo`."""
+    record = run(example(), 500, every=3, probes={"w": lambda s: ravel_pytree(s.centre)[0]})
+    return record.beside(descent=edge_of_stability.demo())
+
+
+views = [
+    lines("loss", "loss_on_the_walls", title="Loss", y="loss", log=True),
+    lines("sharpness", "threshold", title="Sharpness of the centre", y="largest eigenvalue"),
+    lines("radius", title="Half the distance between the walls", log=True),
+]
+
+
+def say(record: Record) -> str:
+    """Sharpness and radius, in a sentence."""
+    sharpness, threshold = record.last("sharpness"), record.last("threshold")
+    where = "the walls are felt" if record.last("radius") > 10 * FLOOR else "the valley is stable"
+    return (
+        f"Step {record.steps[-1]}: sharpness of the centre {sharpness:.3g}, threshold "
+        f"{threshold:.3g}, radius {record.last('radius'):.2g}: {where}."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """F003: the centre's sharpness settles at 2 / lr, and it stays with gradient descent.
+
+    Two numbers: median sharpness / threshold, less 1, over 0.05; and the distance to the
+    midpoint of gradient descent at the end over 8 % of the way from the crossing.
+    """
+    first, late = crossing(record), settled(record)
+    if first is None or not len(late):
+        seen = np.full(2, np.nan)
+    else:
+        off = abs(np.median(late["sharpness"] / late["threshold"]) - 1.0) / 0.05
+        seen = np.array([off, distance(record)[-1] / (0.08 * travelled(record, start=first))])
+    sentence = "|sharpness / threshold - 1| / 5 %, distance to descent / 8 % of the way"
+    return Claim(seen, 1.0, 0.0, sentence, relation="<=")

@@ -1,0 +1,162 @@
+"""Descent watched at the edge of stability, through the largest Hessian eigenvalues.
+
+    w  <-  w - lr grad L(w),        sharpness = lambda_1(H(w))
+
+On a quadratic the step is stable while the sharpness is below 2 / lr (with momentum: below
+the `edge()` of the rule).  On a network the sharpness first rises to that threshold
+("progressive sharpening"), then hovers at it or a little above, while the loss falls in an
+uneven way.  Iterates jump from wall to wall of a valley; the midpoints
+
+    (w[t-1] + 2 w[t] + w[t+1]) / 4
+
+take out that motion of period two and show the valley floor, where the sharpness moves
+smoothly.  It too may lie above the threshold for a while: a little above, an oscillation
+takes long to grow.  The eigenvectors are followed by a warm-started block Krylov method,
+whose residual is recorded.
+
+Source: F001, Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
+
+from labkit import curvature
+from labkit.claims import Claim
+from labkit.descent import Descent
+from labkit.descent import State as DescentState
+from labkit.errors import refusal
+from labkit.method import method, size
+from labkit.problems import Problem, digits_network
+from labkit.record import Record
+from labkit.rules import Rule, Sgd
+from labkit.run import run
+from labkit.views import lines
+
+
+class State(NamedTuple):
+    descent: DescentState  # at step t
+    before: PyTree  # w[t-1]
+    middle: PyTree  # the midpoint around t-1
+    pairs: curvature.Eigenpairs  # of the Hessian at w[t]
+
+
+@method
+class EdgeOfStability:
+    """Full-batch descent on `problem` with its largest Hessian eigenvalues followed.
+
+    `check` refuses more directions than there are parameters.
+    """
+
+    problem: Problem
+    rule: Rule = Sgd(lr=0.4)
+    directions: int = size(2, 1, 8, about="eigenvalues followed")
+
+    def check(self) -> None:
+        if not hasattr(self.rule, "edge"):
+            raise refusal("rule", self.rule, "a rule that says its edge(), as Sgd and Momentum do")
+        start = jax.eval_shape(self.problem.start, jax.random.key(0))
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(start))
+        if self.directions > parameters:
+            accepted = f"at most {parameters}, the number of parameters"
+            raise refusal("directions", self.directions, accepted)
+
+    def init(self, key) -> State:
+        descent = self._descent().init(key)
+        pairs = curvature.top_eigenpairs(self.problem.loss, descent.w, self.directions)
+        return State(descent, descent.w, descent.w, pairs)
+
+    def step(self, state: State, key) -> State:
+        now = self._descent().step(state.descent, key)
+        before, middle = state.descent.w, _midpoint(state.before, state.descent.w, now.w)
+        return State(now, before, middle, self._eigenpairs(now.w, state.pairs))
+
+    def observe(self, state: State) -> dict[str, Array]:
+        midpoint = self._eigenpairs(state.middle, state.pairs)
+        return {
+            **self._descent().observe(state.descent),
+            "sharpness": state.pairs.values[0],
+            "eigenvalues": state.pairs.values,
+            "residual": state.pairs.residuals[0],
+            "midpoint_sharpness": midpoint.values[0],
+            "midpoint_loss": self.problem.loss(state.middle),
+            "threshold": jnp.asarray(self.rule.edge(), state.pairs.values.dtype),
+        }
+
+    def _descent(self) -> Descent:
+        return Descent(self.problem, self.rule)
+
+    def _eigenpairs(self, w: PyTree, near: curvature.Eigenpairs) -> curvature.Eigenpairs:
+        matmat = curvature.hessian(self.problem.loss, w)
+        return curvature.block_krylov(matmat, near.vectors, blocks=2)
+
+
+def _midpoint(before: PyTree, at: PyTree, after: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b, c: (a + 2.0 * b + c) / 4.0, before, at, after)
+
+
+def crossing(record: Record) -> int | None:
+    """The first row where the sharpness is above the threshold; None when it never is."""
+    above = np.flatnonzero(record["sharpness"] > record["threshold"])
+    return int(above[0]) if len(above) else None
+
+
+def settled(record: Record, steps: int = 50) -> Record:
+    """The rows from `steps` after the crossing on; none when there was no crossing."""
+    first = crossing(record)
+    start = np.inf if first is None else record.steps[first] + steps
+    late = record.steps >= start
+    columns = {name: values[late] for name, values in record.columns.items()}
+    return Record(record.steps[late], columns)
+
+
+def example() -> EdgeOfStability:
+    """Gradient descent with lr 0.4 on 300 digits."""
+    return EdgeOfStability(digits_network(samples=300), Sgd(lr=0.4))
+
+
+@cache
+def demo() -> Record:
+    """The example over 500 steps, every third one seen.
+
+    The midpoints themselves are in the column `w`, for other motions to be compared with.
+    """
+    return run(example(), 500, every=3, probes={"w": lambda s: ravel_pytree(s.middle)[0]})
+
+
+views = [
+    lines("loss", "midpoint_loss", title="Loss", y="loss", log=True),
+    lines(
+        "sharpness",
+        "midpoint_sharpness",
+        "threshold",
+        title="Sharpness against its threshold",
+        y="largest Hessian eigenvalue",
+        labels={"sharpness": "at the iterate", "midpoint_sharpness": "at the midpoint"},
+    ),
+]
+
+
+def say(record: Record) -> str:
+    """The sharpness beside its threshold, in a sentence."""
+    sharpness, threshold = record.last("sharpness"), record.last("threshold")
+    first = crossing(record)
+    seen = f"Step {record.steps[-1]}: sharpness {sharpness:.3g}, threshold {threshold:.3g}"
+    if first is None:
+        return f"{seen}: below the edge so far, {sharpness / threshold:.0%} of the way."
+    where = "at the edge" if abs(sharpness / threshold - 1) < 0.3 else "away from the edge"
+    return f"{seen}: {where}, first reached at step {record.steps[first]}."
+
+
+def claim(record: Record) -> Claim:
+    """F001: once there, the sharpness stays at its threshold, while the loss goes on falling."""
+    late = settled(record)
+    seen = np.median(late["sharpness"] / late["threshold"]) if len(late) else np.nan
+    # It lies a little above: seen 1.03 to 1.06 over sample sizes and seeds.
+    sentence = "From 50 steps after the crossing on, median sharpness / threshold"
+    return Claim(seen, expected=1.025, tolerance=0.05, sentence=sentence)

@@ -1,0 +1,126 @@
+"""Gradient flow: where gradient descent would go with infinitely small steps.
+
+    dw/dt  =  -lr grad L(w),        time in steps of gradient descent
+
+by the classical Runge-Kutta method of order four, `substeps` of them a step (it is stable
+while lr * sharpness < 2.785 substeps).  The flow does not know of 2 / lr: its sharpness
+rises past that threshold, and there gradient descent, which followed it until then, departs.
+
+Source: F002, the gradient flow of Cohen, Kaur, Li, Kolter and Talwalkar 2021.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from labkit import curvature
+from labkit.claims import Claim
+from labkit.dynamics import edge_of_stability
+from labkit.dynamics.edge_of_stability import crossing
+from labkit.method import knob, method, size
+from labkit.problems import Problem, digits_network
+from labkit.record import Record
+from labkit.run import run
+from labkit.views import lines
+
+
+class State(NamedTuple):
+    w: PyTree  # parameters
+    pairs: curvature.Eigenpairs  # the largest of the Hessian there, and its vector
+
+
+@method
+class GradientFlow:
+    """Gradient flow on `problem`, one step a time of `lr`."""
+
+    problem: Problem
+    lr: float = knob(0.4, 0.01, 2.0, log=True, live=True, about="time of one step")
+    substeps: int = size(2, 1, 16, about="Runge-Kutta steps a step")
+
+    def init(self, key) -> State:
+        w = self.problem.start(key)
+        return State(w, curvature.top_eigenpairs(self.problem.loss, w, 1))
+
+    def step(self, state: State, key) -> State:
+        del key
+        w = jax.lax.fori_loop(0, self.substeps, lambda _, w: self._substep(w), state.w)
+        matmat = curvature.hessian(self.problem.loss, w)
+        return State(w, curvature.block_krylov(matmat, state.pairs.vectors, blocks=2))
+
+    def observe(self, state: State) -> dict[str, Array]:
+        return {
+            "loss": self.problem.loss(state.w),
+            "sharpness": state.pairs.values[0],
+            "residual": state.pairs.residuals[0],
+            "threshold": jnp.asarray(2.0 / self.lr, state.pairs.values.dtype),
+        }
+
+    def _substep(self, w: PyTree) -> PyTree:
+        h = self.lr / self.substeps
+        go = lambda by, k: jax.tree.map(lambda a, b: a + by * b, w, k)
+        slope = lambda w: jax.tree.map(jnp.negative, jax.grad(self.problem.loss)(w))
+        k1 = slope(w)
+        k2 = slope(go(h / 2, k1))
+        k3 = slope(go(h / 2, k2))
+        k4 = slope(go(h, k3))
+        return go(h / 6, jax.tree.map(lambda a, b, c, d: a + 2 * b + 2 * c + d, k1, k2, k3, k4))
+
+
+def distance(record: Record, name: str = "descent.w") -> Float[np.ndarray, " rows"]:
+    """Distance in parameters between this record's `w` and the column `name`, row by row."""
+    return np.linalg.norm(record["w"] - record[name], axis=1)
+
+
+def travelled(record: Record, name: str = "w", start: int = 0) -> float:
+    """Length of the path of a column of parameters, from row `start` to the end."""
+    return float(np.linalg.norm(np.diff(record[name][start:], axis=0), axis=1).sum())
+
+
+def example() -> GradientFlow:
+    """Gradient flow on 300 digits, in steps of lr 0.4."""
+    return GradientFlow(digits_network(samples=300), lr=0.4)
+
+
+@cache
+def demo() -> Record:
+    """The example beside the gradient descent of `edge_of_stability.demo`."""
+    record = run(example(), 500, every=3, probes={"w": lambda s: ravel_pytree(s.w)[0]})
+    return record.beside(descent=edge_of_stability.demo())
+
+
+views = [
+    lines("loss", title="Loss along the flow", log=True),
+    lines("sharpness", "threshold", title="Sharpness along the flow", y="largest eigenvalue"),
+]
+
+
+def say(record: Record) -> str:
+    """How far past the threshold the flow is."""
+    sharpness, threshold = record.last("sharpness"), record.last("threshold")
+    return (
+        f"After the time of {record.steps[-1]} steps the flow has sharpness {sharpness:.3g}, "
+        f"{sharpness / threshold:.0%} of the threshold {threshold:.3g} of gradient descent."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """F002: descent follows the flow to the edge, then departs; the flow's sharpness goes on.
+
+    Three numbers, each to be at least 1: distance at the end over twice that at the
+    crossing; flow's over descent's sharpness at the end; and that sharpness over threshold.
+    """
+    first = crossing(record)
+    if first is None:
+        seen = np.full(3, np.nan)
+    else:
+        apart = distance(record)
+        sharper = record.last("sharpness") / record.last("descent.sharpness")
+        past = record.last("sharpness") / record.last("threshold")
+        seen = np.array([apart[-1] / (2 * apart[first]), sharper, past])
+    sentence = "Growth of the distance after the crossing / 2, sharpness / descent's, / threshold"
+    return Claim(seen, 1.0, 0.0, sentence, relation=">=")

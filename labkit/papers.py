@@ -1,0 +1,46 @@
+"""The index from papers to code: one row of papers.csv for each paper."""
+
+import csv
+import importlib
+from importlib.resources import files
+from types import ModuleType
+from typing import Literal, NamedTuple
+
+from labkit.errors import unknown
+
+
+class Paper(NamedTuple):
+    """One paper and where it lives."""
+
+    id: str
+    title: str
+    year: str
+    module: str
+    notebook: str  # file#anchor of its home section, under notebooks/
+    kind: Literal["exact", "measured", "reported"]  # of its claim
+    claim: str  # the sentence that `claim(record)` in the module checks
+
+    def load(self) -> ModuleType:
+        """The module that implements this paper: `demo`, `views`, `say`, `claim`."""
+        return importlib.import_module(self.module)
+
+    @property
+    def name(self) -> str:
+        """The last part of the module: a second name for the paper."""
+        return self.module.rpartition(".")[2]
+
+
+def papers(words: str = "") -> dict[str, Paper]:
+    """The papers by id; with `words`, those whose row contains them all."""
+    with files("labkit").joinpath("papers.csv").open(encoding="utf-8") as lines:
+        rows = [Paper(**row) for row in csv.DictReader(lines)]
+    wanted = words.lower().split()
+    return {row.id: row for row in rows if all(w in " ".join(row).lower() for w in wanted)}
+
+
+def paper(name: str) -> Paper:
+    """The paper with this id or module name.  Raises KeyError, which lists those there are."""
+    for row in papers().values():
+        if name in (row.id, row.name):
+            return row
+    raise unknown("paper", name, [n for row in papers().values() for n in (row.id, row.name)])

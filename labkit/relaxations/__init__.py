@@ -1,0 +1,4 @@
+"""Discrete things with gradients.
+
+Reading order: soft_sort.
+"""

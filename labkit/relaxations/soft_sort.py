@@ -1,0 +1,100 @@
+"""Sorting with gradients, by a softmax: SoftSort.
+
+    P = softmax(-|s_i - x_j| / tau) over j,        s = sort(x), descending or ascending
+
+Row i of P says which inputs share place i; it is a row of a permutation as tau goes to 0,
+and P x the sorted values.  Rows sum to one, columns only in that limit.  The largest entry
+of each row is the right one at any tau.  With smallest gap d between values the error of a
+row is at most 2 (n - 1) exp(-d / tau).
+
+Source: F004, SoftSort: A Continuous Relaxation for the argsort Operator.
+"""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from labkit.claims import Claim
+from labkit.method import knob, pytree
+from labkit.record import Record
+from labkit.run import run
+from labkit.sweep import Sweep, sweep
+from labkit.views import Panel, Points, Raster, View, lines
+
+
+def soft_permutation(x: Float[Array, "... n"], tau: float) -> Float[Array, "... n n"]:
+    """P, rows summing to one, such that P x is x in softly ascending order.
+
+    `tau` > 0 is in units of x.
+    """
+    apart = jnp.abs(jnp.sort(x)[..., :, None] - x[..., None, :])
+    return jax.nn.softmax(-apart / tau, axis=-1)
+
+
+def soft_sort(x: Float[Array, "... n"], tau: float) -> Float[Array, "... n"]:
+    """x in softly ascending order: P x."""
+    return jnp.einsum("...ij,...j->...i", soft_permutation(x, tau), x)
+
+
+@pytree
+class SoftSort:
+    """What can be seen of the soft sort of `values` at a softness tau."""
+
+    values: Float[Array, " n"] = knob((3.0, 1.0, 2.2, 0.0, 4.5), -1.0, 6.0)
+
+    def __call__(self, tau: Float[Array, ""]) -> dict[str, Any]:
+        p = soft_permutation(self.values, tau)
+        error = jnp.abs(p @ self.values - jnp.sort(self.values)).max()
+        return {"values": self.values, "sorted": p @ self.values, "error": error, "permutation": p}
+
+
+def example() -> Sweep:
+    """The soft sort of five values, walked from tau 0.01 to tau 10."""
+    return sweep(SoftSort(), over=jnp.logspace(-2.0, 1.0, 41), name="tau")
+
+
+@cache
+def demo() -> Record:
+    """The example, from hard to soft."""
+    return run(example())
+
+
+def _values(record: Record) -> Panel:
+    values = record.last("values")
+    points = Points(np.arange(1, len(values) + 1), values, "x", "iterates", "function.values")
+    return Panel("Drag the values", [points], "index", "value", y_range=(-1.5, 6.5))
+
+
+def _permutation(record: Record) -> Panel:
+    row = int(np.argmin(np.abs(np.log(record["tau"] / 0.3))))  # neither hard nor blurred
+    p, places = record["permutation"][row], np.arange(1, record["permutation"].shape[1] + 1)
+    title = f"Soft permutation, tau {record['tau'][row]:.2g}"
+    return Panel(title, [Raster(p, places, places, "share")], "input", "place")
+
+
+views: list[View] = [
+    _values,
+    lines("sorted", over="tau", log_x=True, title="Soft order", x="softness tau", y="value"),
+    _permutation,
+]
+
+
+def say(record: Record) -> str:
+    """How far from sorted, in a sentence."""
+    small, large = record["error"][0], record.last("error")
+    softness = f"from {record['tau'][0]:.3g} to {record.last('tau'):.3g}"
+    return f"As tau goes {softness}, the distance to the hard sort goes from {small:.3g} to {large:.3g}."
+
+
+def claim(record: Record) -> Claim:
+    """F004: the error is at most 2 (n - 1) exp(-d / tau) times the range of the values."""
+    values = record.last("values")
+    gap, n = np.diff(np.sort(values)).min(), len(values)
+    bound = 2 * (n - 1) * np.exp(-gap / record["tau"]) * np.ptp(values)
+    sentence = "Distance to the hard sort, less its bound, at each tau"
+    rounding = 1e-5 * np.abs(values).max()  # of float32 in a product of n terms
+    return Claim(record["error"] - bound, 0.0, rounding, sentence, kind="exact", relation="<=")

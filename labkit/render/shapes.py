@@ -1,0 +1,85 @@
+"""Marks as plain arrays: what either renderer needs and neither provides."""
+
+import numpy as np
+
+from labkit.errors import refusal
+from labkit.views import Curve, Panel, Points, Surface
+
+
+def array(values: object) -> np.ndarray:
+    """Numbers, whatever they came as."""
+    return np.asarray(values, float)
+
+
+def outline(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A band as closed polygons, one for each stretch without gaps, NaN between them."""
+    x, low, high = np.broadcast_arrays(array(x), array(low), array(high))
+    whole = np.isfinite(x) & np.isfinite(low) & np.isfinite(high)
+    cuts = np.flatnonzero(np.diff(whole.astype(int))) + 1
+    xs, ys = [], []
+    for part in np.split(np.arange(len(x)), cuts):
+        if len(part) and whole[part[0]]:
+            xs += [x[part], x[part[::-1]], x[part[:1]], [np.nan]]
+            ys += [low[part], high[part[::-1]], low[part[:1]], [np.nan]]
+    return np.concatenate([*xs, []]), np.concatenate([*ys, []])
+
+
+def broken(*ends: np.ndarray) -> np.ndarray:
+    """Separate segments in one line: the coordinates of their ends, NaN after each."""
+    return np.stack([*ends, np.full(len(ends[0]), np.nan)], axis=1).ravel()
+
+
+def links(places: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The edges of a graph as one broken line: one coordinate of it."""
+    edges = np.asarray(edges, int).reshape(-1, 2)
+    return broken(array(places)[edges[:, 0]], array(places)[edges[:, 1]])
+
+
+def span(z: np.ndarray) -> tuple[float, float]:
+    """The range of the finite values, never empty: a constant field has colours too."""
+    finite = array(z)[np.isfinite(array(z))]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    pad = 0.5 * max(abs(low), 1e-30) if high - low <= 1e-12 * max(abs(low), abs(high)) else 0.0
+    return (low - pad, high + pad) if low or high else (-0.5, 0.5)
+
+
+def cell_edges(centres: np.ndarray, log: bool = False) -> np.ndarray:
+    """The borders of cells [n + 1] from their centres [n]; on a log axis, in between in ratio."""
+    centres = array(centres)
+    if log and (centres > 0).all():
+        return np.exp(cell_edges(np.log(centres)))
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    inner = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - inner[0]], inner, [2 * centres[-1] - inner[-1]]])
+
+
+def drape(panel: Panel, mark: Curve | Points) -> np.ndarray:
+    """How high a curve or points lie on the surface of their panel."""
+    surface = next((m for m in panel.marks if isinstance(m, Surface)), None)
+    if surface is None:
+        raise refusal("marks", type(mark).__name__, "beside a Mesh no flat marks")
+    low, high = span(surface.z)
+    above = 0.015 * (high - low)  # or the surface would hide half of a line that lies in it
+    return height(surface, array(mark.x), array(mark.y)) + above
+
+
+def height(surface: Surface, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A surface between its grid points, bilinear; NaN beyond them."""
+    z, gx, gy = array(surface.z), array(surface.x), array(surface.y)
+    if min(z.shape) < 2:
+        return np.full(len(x), np.nan)
+    inside = (x >= gx.min()) & (x <= gx.max()) & (y >= gy.min()) & (y <= gy.max())
+    j, s = _place(gx, x)
+    i, t = _place(gy, y)
+    low = (1 - s) * z[i, j] + s * z[i, j + 1]
+    high = (1 - s) * z[i + 1, j] + s * z[i + 1, j + 1]
+    return np.where(inside, (1 - t) * low + t * high, np.nan)
+
+
+def _place(grid: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cell of an even or uneven rising grid that holds each place, and how far into it."""
+    cell = np.clip(np.searchsorted(grid, at, side="right") - 1, 0, len(grid) - 2)
+    return cell, (at - grid[cell]) / (grid[cell + 1] - grid[cell])

@@ -1,0 +1,151 @@
+"""Optimizer rules in optax's shape: `init(params)` and `update(grads, state, params)`.
+
+A rule is a dataclass whose hyper-parameters are leaves: turning the learning rate changes
+a number, where a closure over it costs a compilation.  Rules enter `optax.chain`, and
+optax's own enter `Descent`.
+
+`edge()` of a rule is the largest curvature at which it is stable on a quadratic.  On
+1/2 h w^2 a rule with momentum is w'' = a(h) w' - b w for two numbers a, b; it is stable
+while both roots of z^2 - a z + b lie in the unit circle, that is |b| < 1 and |a| < 1 + b,
+and it is at z = -1 that they leave it as h grows.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from labkit.method import choice, knob, pytree, static
+
+
+class Rule(Protocol):
+    """optax's shape: updates are added to the parameters."""
+
+    def init(self, params: PyTree) -> Any: ...
+
+    def update(self, grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]: ...
+
+
+@pytree
+class Sgd:
+    """w <- w - lr g."""
+
+    lr: float = knob(0.1, 0.01, 2.0, log=True, live=True, about="learning rate")
+
+    def init(self, params) -> tuple:
+        del params
+        return ()
+
+    def update(self, grads, state, params=None):
+        del params
+        return _scaled(-self.lr, grads), state
+
+    def edge(self) -> Float[Array, ""]:
+        """2 / lr."""
+        return 2.0 / self.lr
+
+
+class MomentumState(NamedTuple):
+    trace: PyTree  # like the parameters
+
+
+@pytree
+class Momentum:
+    """Gradient descent with a trace m of past gradients, in three forms.
+
+        heavy ball   m <- beta m + g,               w <- w - lr m
+        nesterov     m <- beta m + g,               w <- w - lr (g + beta m)
+        average      m <- beta m + (1 - beta) g,    w <- w - lr m     (as in Adam)
+
+    Sources: Polyak 1964; Nesterov 1983; Kingma and Ba 2015.
+    """
+
+    lr: float = knob(0.1, 0.01, 2.0, log=True, live=True, about="learning rate")
+    beta: float = knob(0.9, 0.0, 0.99, live=True, within=(0.0, 1.0), about="momentum")
+    form: str = choice("heavy ball", "nesterov", "average")
+
+    def init(self, params) -> MomentumState:
+        return MomentumState(jax.tree.map(jnp.zeros_like, params))
+
+    def update(self, grads, state, params=None):
+        del params
+        weight = 1.0 - self.beta if self.form == "average" else 1.0
+        trace = jax.tree.map(lambda m, g: self.beta * m + weight * g, state.trace, grads)
+        ahead = trace
+        if self.form == "nesterov":
+            ahead = jax.tree.map(lambda m, g: g + self.beta * m, trace, grads)
+        return _scaled(-self.lr, ahead), MomentumState(trace)
+
+    def edge(self) -> Float[Array, ""]:
+        """(2 + 2 beta) / lr, over 1, 1 + 2 beta or 1 - beta: 3.8, 1.357, 38 / lr at beta 0.9."""
+        slower = {
+            "heavy ball": 1.0,
+            "nesterov": 1.0 + 2.0 * self.beta,
+            "average": 1.0 - self.beta,
+        }
+        return (2.0 + 2.0 * self.beta) / (slower[self.form] * self.lr)
+
+
+@pytree
+class ClipNorm:
+    """Scales gradients whose norm is above `most` back to it."""
+
+    most: float = knob(1.0, 0.01, 100.0, log=True, live=True, about="largest norm")
+
+    def init(self, params) -> tuple:
+        del params
+        return ()
+
+    def update(self, grads, state, params=None):
+        del params
+        norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)))
+        # At norm 0 the quotient is never used, but its derivative would be NaN.
+        return _scaled(
+            jnp.where(norm > self.most, self.most / jnp.maximum(norm, self.most), 1.0), grads
+        ), state
+
+
+@pytree
+class Chain:
+    """Rules one after the other; each sees the updates of the one before."""
+
+    rules: tuple
+
+    def init(self, params) -> tuple:
+        return tuple(rule.init(params) for rule in self.rules)
+
+    def update(self, grads, state, params=None):
+        after = []
+        for rule, before in zip(self.rules, state, strict=True):
+            grads, new = rule.update(grads, before, params)
+            after.append(new)
+        return grads, tuple(after)
+
+
+def chain(*rules: Rule) -> Chain:
+    """`optax.chain`, but every hyper-parameter stays a leaf."""
+    return Chain(tuple(map(as_rule, rules)))
+
+
+@pytree
+class Optax:
+    """A rule of optax, compiled in with its hyper-parameters."""
+
+    transformation: Any = static()
+
+    def init(self, params):
+        return self.transformation.init(params)
+
+    def update(self, grads, state, params=None):
+        return self.transformation.update(grads, state, params)
+
+
+def as_rule(rule: Any) -> Rule:
+    """`rule` itself, or an optax transformation made into a part of a method."""
+    known = getattr(type(rule), "is_part", False)
+    return rule if known else Optax(rule)
+
+
+def _scaled(scale: Float[Array, ""], tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda a: scale * a, tree)

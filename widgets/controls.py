@@ -1,0 +1,109 @@
+"""Controls for the fields of a method: sliders, steppers, dropdowns, made from the fields."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets
+import numpy as np
+
+from labkit.method import Field
+
+
+Turn = Callable[[Mapping[str, Any]], None]
+
+MOST_BOXES = 8  # numbers of an array that get a box each; longer ones are only dragged
+WIDE = {"width": "23em"}
+
+
+class Controls:
+    """A control for each field, which calls `turn({name: value})` when a person moves it."""
+
+    def __init__(self, fields: Mapping[str, Field], turn: Turn):
+        labels = [field.label for field in fields.values()]
+        self._turn, self._quiet = turn, False
+        self.widgets: dict[str, ipywidgets.Widget] = {}
+        for name, field in fields.items():
+            label = field.label if labels.count(field.label) == 1 else name
+            made = _make(field, label)
+            if made is not None:
+                self.widgets[name] = made
+                for box in _boxes(made):
+                    box.observe(self._listener(name), "value")
+
+    def show(self, fields: Mapping[str, Field]) -> None:
+        """Set the controls to these values, as if nobody had moved them."""
+        self._quiet = True
+        try:
+            for name, made in self.widgets.items():
+                values = np.ravel(fields[name].value).tolist()
+                for box, value in zip(_boxes(made), values, strict=True):
+                    _widen(box, value)
+                    box.value = value
+        finally:
+            self._quiet = False
+
+    def _listener(self, name: str) -> Callable:
+        def moved(change: Any) -> None:
+            if self._quiet:
+                return
+            made = self.widgets[name]
+            if isinstance(made, ipywidgets.HBox):
+                self._turn({name: np.array([box.value for box in _boxes(made)], float)})
+            else:
+                self._turn({name: change["new"]})
+
+        return moved
+
+
+def _make(field: Field, label: str) -> ipywidgets.Widget | None:
+    about = f"{field.about} ({field.name})" if field.about else field.name
+    style = {"description_width": "7em"}
+    common = {"description": label, "tooltip": about, "style": style, "layout": WIDE}
+    if field.kind == "choice":
+        return ipywidgets.Dropdown(options=field.options, value=field.value, **common)
+    if field.kind == "size":
+        high = max(int(field.high), field.value)
+        bounds = {"min": int(field.low), "max": high}
+        return ipywidgets.BoundedIntText(field.value, **bounds, **common)
+    if np.ndim(field.value):
+        return _row(field, label)
+    value = float(field.value)
+    low, high = min(field.low, value), max(field.high, value)
+    if field.log:
+        low, high = math.log10(low), math.log10(high)
+        ticks = {"min": low, "max": high, "step": (high - low) / 200, "readout_format": ".3g"}
+        return ipywidgets.FloatLogSlider(value, base=10, **ticks, **common)
+    ticks = {"min": low, "max": high, "step": (high - low) / 200, "readout_format": ".3g"}
+    return ipywidgets.FloatSlider(value, **ticks, **common)
+
+
+def _row(field: Field, label: str) -> ipywidgets.Widget | None:
+    values = np.ravel(field.value)
+    if len(values) > MOST_BOXES:
+        return None
+    step = (field.high - field.low) / 50
+    boxes = [
+        ipywidgets.FloatText(
+            float(value),
+            step=float(f"{step:.1g}"),
+            description=label if index == 0 else "",
+            tooltip=f"{field.name}[{index}]",
+            style={"description_width": "7em" if index == 0 else "0"},
+            layout={"width": "13em" if index == 0 else "6em"},
+        )
+        for index, value in enumerate(values)
+    ]
+    return ipywidgets.HBox(boxes)
+
+
+def _boxes(made: ipywidgets.Widget) -> list[ipywidgets.Widget]:
+    return list(made.children) if isinstance(made, ipywidgets.HBox) else [made]
+
+
+def _widen(box: ipywidgets.Widget, value: Any) -> None:
+    """Let a slider reach a value that was set from elsewhere, outside its range."""
+    if isinstance(box, ipywidgets.FloatLogSlider):
+        value = math.log10(value)
+    if hasattr(box, "min") and not isinstance(value, str):
+        box.min, box.max = min(box.min, value), max(box.max, value)

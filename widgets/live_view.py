@@ -1,0 +1,169 @@
+"""The live figure: the structure once, then only the numbers that changed.
+
+One plotly.js serves a page.  The kernel's first view carries it, and every view carries its
+first frame, as traits at creation: a figure that has to ask for either waits for the running
+cell.  The page blanks both after use, so that a saved notebook holds neither.  Later frames
+are float32 buffers with a sequence number, which the page acknowledges once it has drawn them.
+"""
+
+import importlib.util
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import numpy as np
+import traitlets
+
+from labkit.render.plotly import CONFIG, Spec, structure_key
+
+
+IN_FLIGHT = 2  # frames not yet drawn; more would queue up ahead of a click on Stop
+SILENCE = 0.5  # seconds without an acknowledgement after which there may be no page
+PULSE = 1.0  # seconds between frames that nobody acknowledges
+
+# What a person does to a point: field, index of the point, x, y, whether it was let go.
+Edit = Callable[[str, int, float, float, bool], None]
+
+_views = itertools.count()  # the kernel's first view, number 0, brings plotly.js
+
+
+class LiveView(anywidget.AnyWidget):
+    """A figure that is pushed to, from any thread, and says when it has drawn.
+
+    `theme` ("light" or "dark") and `width` (in pixels, 0 until it is known) are reported by
+    the page: observe them and push a spec made anew.
+    """
+
+    _esm = Path(__file__).with_name("live_view.js")
+    # plotly.js, on its way to the page; what comes back from it is a memoryview, and empty
+    boot = traitlets.Bytes().tag(sync=True, from_json=lambda sent, _: bytes(sent))
+    first = traitlets.Dict().tag(sync=True)  # the first frame, on its way to the page
+    theme = traitlets.Enum(["light", "dark"]).tag(sync=True)
+    width = traitlets.Int(0).tag(sync=True)
+    page_theme: ClassVar[str] = "light"  # as last reported: what a new view may be drawn in
+
+    def __init__(self, spec: Spec, words: str = ""):
+        self._lock = threading.RLock()
+        self._seq, self._acked, self._over = 1, 0, False
+        self._heard = self._pushed = time.monotonic()
+        self._served: dict[str, float] = {}
+        self._edits: list[Edit] = []
+        self._keep(spec, words)
+        head, buffers = self._whole()
+        boot = plotly_js() if next(_views) == 0 else b""
+        first = {"head": head, "buffers": buffers}
+        super().__init__(boot=boot, first=first, theme=LiveView.page_theme)
+        self.on_msg(self._receive)
+
+    def push(self, spec: Spec, words: str = "") -> int:
+        """Show this from now on; returns the frame's number.  Nothing after `close`."""
+        with self._lock:
+            if self._over:
+                return self._seq
+            key, arrays, texts = self._key, self._arrays, self._texts
+            now = time.monotonic()
+            # When nobody answers, all of it: a page that comes late needs nothing else then.
+            whole = self.in_flight >= IN_FLIGHT and now - self._heard > SILENCE
+            self._keep(spec, words)
+            self._seq, self._pushed = self._seq + 1, now
+            same = self._key == key and self._arrays.keys() == arrays.keys()
+            if whole or not same or self._texts.keys() != texts.keys():
+                self.send(*self._whole())
+            else:
+                fresh = _changed(self._arrays, arrays), _changed(self._texts, texts)
+                self.send(*self._frame(*fresh))
+            return self._seq
+
+    @property
+    def in_flight(self) -> int:
+        """How many frames no page has drawn yet.
+
+        The quickest page counts: a slower one skips to the newest frame by itself.
+        """
+        return self._seq - self._acked
+
+    def ready(self) -> bool:
+        """Whether another frame may be sent now; without a page, once a second."""
+        with self._lock:
+            now = time.monotonic()
+            silent = now - self._heard >= SILENCE and now - self._pushed >= PULSE
+            return self.in_flight < IN_FLIGHT or silent
+
+    def on_edit(self, callback: Edit) -> None:
+        """Call this with field, index, x, y and whether it was let go, as a point is dragged."""
+        self._edits.append(callback)
+
+    def close(self) -> None:
+        """Take the figure off every page."""
+        with self._lock:
+            over, self._over, layout = self._over, True, self.layout
+            self._edits.clear()
+        if not over:
+            super().close()
+            layout.close()  # ipywidgets would keep it for the life of the kernel
+
+    def _keep(self, spec: Spec, words: str) -> None:
+        self._key, self._words, self._label = structure_key(spec), words, spec.label
+        self._structure = {"data": spec.data, "layout": spec.layout, "edits": spec.edits}
+        # As bytes: a copy, what is sent, and equal where both have NaN.
+        self._arrays = {name: _packed(values) for name, values in spec.arrays.items()}
+        self._texts = dict(spec.texts)
+
+    def _frame(self, arrays: dict, texts: dict, **more: Any) -> tuple[dict, list[bytes]]:
+        listed = [[trace, attribute, shape] for (trace, attribute), (shape, _) in arrays.items()]
+        head = {"kind": "frame", "seq": self._seq, "words": self._words, "label": self._label}
+        head |= {"arrays": listed, "texts": texts}
+        return head | more, [data for _, data in arrays.values()]
+
+    def _whole(self, page: str = "") -> tuple[dict, list[bytes]]:
+        structure = self._structure | {"config": CONFIG}
+        return self._frame(self._arrays, self._texts, structure=structure, to=page)
+
+    def _receive(self, _: Any, content: dict, __: list) -> None:
+        kind, page = content.get("kind"), content.get("page", "")
+        if kind == "hello":
+            with self._lock:  # a page that has just come or has lost a frame
+                if content["seq"] != self._seq and not self._over:
+                    self.send(*self._whole(page))
+        elif kind == "drawn":
+            with self._lock:
+                self._acked, self._heard = max(self._acked, content["seq"]), time.monotonic()
+        elif kind == "library":
+            self._serve(page)
+        elif kind == "edit":
+            where = int(content["index"]), float(content["x"]), float(content["y"])
+            for callback in list(self._edits):
+                callback(content["field"], *where, bool(content["final"]))
+
+    def _serve(self, page: str) -> None:
+        # A page asks again while a cell is busy, and all its questions arrive together.
+        with self._lock:
+            now, last = time.monotonic(), self._served.get(page, -60.0)
+            if now - last > 10 and not self._over:
+                self._served[page] = now
+                self.send({"kind": "library", "to": page}, [plotly_js()])
+
+    @traitlets.observe("theme")
+    def _remember(self, change: Any) -> None:
+        LiveView.page_theme = change["new"]
+
+
+def plotly_js() -> bytes:
+    """The plotly.js of the plotly package, which is found without importing it."""
+    found = importlib.util.find_spec("plotly")
+    if found is None or not found.submodule_search_locations:
+        raise ImportError("live figures need plotly: install labkit with its extra `lab`")
+    package = Path(found.submodule_search_locations[0])
+    return (package / "package_data" / "plotly.min.js").read_bytes()
+
+
+def _packed(values: np.ndarray) -> tuple[list[int], bytes]:
+    return list(values.shape), np.ascontiguousarray(values, "<f4").tobytes()
+
+
+def _changed(new: dict, old: dict) -> dict:
+    return {name: value for name, value in new.items() if old.get(name) != value}

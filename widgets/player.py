@@ -1,0 +1,238 @@
+"""A run under a person's hands: play, stop, step, reset, and knobs that turn meanwhile.
+
+The page's thread writes down what is wanted; the scheduler's thread does it.  The newest
+wish wins, and a run that was replaced shows nothing more.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from labkit.method import Method, check, fields, replace, resolve
+from labkit.record import Record
+from labkit.run import Run
+from labkit.sweep import Sweep
+from widgets.scheduler import Scheduler, scheduler
+
+
+SLICE = 0.03  # seconds of work between two looks at what is wanted
+FRAME = 0.05  # seconds between two pictures, at least
+OPENING = 12  # rows to see before anybody has touched anything
+ENDLESS = 2**31 - 2  # steps: until somebody stops it
+
+
+class Player:
+    """Plays a method.  `show(record, status)` draws; `ready()` says whether a page keeps up.
+
+    `pace` is how many rows a second are seen at most, for an eye to follow (None: as many as
+    there can be); a sweep knows no pace.
+
+    Raises ValueError when the method, or a later `turn`, is refused.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        show: Callable[[Record | None, str], None],
+        ready: Callable[[], bool] = lambda: True,
+        *,
+        steps: int | None = None,
+        every: int = 1,
+        seed: int = 0,
+        limit: int = 1000,
+        pace: float | None = 60.0,
+        scheduler: Scheduler = scheduler,
+    ):
+        natural = getattr(method, "steps", ENDLESS)
+        self.steps = natural if steps is None else steps
+        self.opening = math.inf if isinstance(method, Sweep) else OPENING
+        self.pace = math.inf if pace is None or isinstance(method, Sweep) else pace
+        self.method, self.seed, self.every, self.limit = method, seed, every, limit
+        self.scheduler, self._show, self._ready = scheduler, show, ready
+        self._lock = threading.RLock()
+        self._wanted = 0  # the number of the run that is wanted
+        self._rows = self.opening  # how many more of its rows
+        self._held = False  # stopped by hand: only play, step and reset go on
+        self._note = ""  # what stands in the way, if anything
+        self._run, self._number = self._new_run(), 0
+        self._compiled: set[Any] = set()
+        self._compiling: set[Any] = set()
+        self._rate, self._due = 0.0, 0.0  # rows a second, and when the next picture is due
+        self._touched = threading.Event()
+        scheduler.open(self)
+
+    @property
+    def record(self) -> Record:
+        """What the present run has seen."""
+        return self._run.record
+
+    @property
+    def playing(self) -> bool:
+        """Whether more rows are wanted."""
+        return self._rows > 0
+
+    @property
+    def status(self) -> str:
+        """What a person should know, in a few words."""
+        if self._note:
+            return self._note
+        if self._rows and jax.tree.structure(self.method) in self._compiling:
+            return "compiling"
+        if self._rows:
+            return "running"
+        if self._run.finished:
+            events = self.record.events
+            return events[-1].sentence if events else "finished"
+        return "stopped" if self._held else "ready"
+
+    def begin(self) -> None:
+        """See the first rows, or the whole of a sweep."""
+        self._touch()
+
+    def play(self) -> None:
+        """Go on; from the start when the run had ended."""
+        with self._lock:
+            self._want(math.inf, anew=self._run.finished)
+            self._held = False
+        self._touch()
+
+    def stop(self) -> None:
+        """Stop now, whatever is under way; what was recorded stays."""
+        with self._lock:
+            self._rows, self._held, self._note = 0, True, ""
+        self._touched.set()
+        self._show(None, self.status)
+
+    def step(self, rows: int = 1) -> None:
+        """See `rows` rows more, and stop."""
+        with self._lock:
+            self._want(rows)
+            self._held = True
+        self._touch()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Back to the first rows, with another seed when one is given."""
+        with self._lock:
+            self.seed = self.seed if seed is None else seed
+            self._want(self.opening, anew=True)
+            self._held = False
+        self._touch()
+
+    def turn(self, changes: Mapping[str, Any]) -> None:
+        """Set fields by name: live knobs while the run goes on, others from its start.
+
+        It plays afterwards, unless it was stopped by hand.
+        """
+        changes = resolve(self.method, changes)
+        method = replace(self.method, changes)
+        check(method)
+        known = fields(method)
+        with self._lock:
+            anew = self._run.finished or not all(known[name].live for name in changes)
+            self.method = method
+            rows = (self.opening if anew else 0) if self._held else math.inf
+            self._want(rows, anew)
+            if not anew:
+                says = ", ".join(f"{known[name].label} = {v}" for name, v in changes.items())
+                self._run.recorder.note(self._run.step, says)
+        self._touch()
+
+    def close(self) -> None:
+        """No slice, and no picture, from now on."""
+        with self._lock:
+            self._rows, self._wanted = 0, -1
+        self.scheduler.close(self)
+
+    def _touch(self) -> None:
+        self._touched.set()
+        self.scheduler.touch(self)
+
+    def _want(self, rows: float, anew: bool = False) -> None:
+        self._rows, self._note = rows, ""
+        self._wanted += anew
+
+    # From here on: the scheduler's thread.
+
+    def work(self) -> bool:
+        """A slice of the run that is wanted."""
+        with self._lock:
+            wanted, method, rows = self._wanted, self.method, self._rows
+            if wanted == -1:
+                return False
+            if wanted != self._number:
+                self._run, self._number = self._new_run(), wanted
+            elif rows:
+                self._run.turn(method)
+            run = self._run
+        structure = jax.tree.structure(method)
+        if structure not in self._compiled:
+            self._compile(run, structure)
+            return False
+        if not rows or run.finished:
+            return self._end()
+        self._touched.clear()
+        began = time.perf_counter()
+        seen = run.advance(int(min(rows, max(1, self._rate * SLICE), max(1, self.pace * FRAME))))
+        took = time.perf_counter() - began
+        self._rate = seen / max(took, 1e-6)
+        with self._lock:
+            if self._wanted != wanted:
+                return True  # another run is wanted by now
+            self._rows = 0 if run.finished else max(0, self._rows - seen)
+            more = self._rows > 0
+        if not more:
+            return self._end()
+        if time.monotonic() >= self._due and self._ready():
+            self._due = time.monotonic() + FRAME
+            self._show(run.record, self.status)
+        # A touch ends the wait at once.
+        self._touched.wait(seen / self.pace - (time.perf_counter() - began))
+        return True
+
+    def rest(self) -> None:
+        """Another widget plays: pause, but see the first rows when its turn is over."""
+        with self._lock:
+            if self._rows == math.inf and self.opening < math.inf:
+                self._rows, self._note = 0, "paused while another widget runs"
+
+    def fail(self, error: Exception) -> None:
+        """Say what went wrong; the next touch starts again."""
+        with self._lock:
+            self._rows, self._note = 0, f"{type(error).__name__}: {error}"
+            self._wanted += 1
+        self._show(None, self.status)
+
+    def _end(self) -> bool:
+        with self._lock:
+            self._rows = 0
+            record = self._run.record
+        self._show(record if len(record) else None, self.status)
+        return False
+
+    def _new_run(self) -> Run:
+        return Run(self.method, self.steps, key=self.seed, every=self.every, limit=self.limit)
+
+    def _compile(self, run: Run, structure: Any) -> None:
+        """Compile beside everything else; the run goes on when that is done, if still wanted."""
+        if structure in self._compiling:
+            return
+
+        def compile():
+            try:
+                run.compile()
+            except Exception as error:
+                self.fail(error)
+            else:
+                self._compiled.add(structure)
+                self.scheduler.touch(self, first=False)
+            finally:
+                self._compiling.discard(structure)
+
+        self._compiling.add(structure)
+        # No daemon: to end the process inside the compiler would crash it.
+        threading.Thread(target=compile, name="labkit compile").start()
+        self._show(None, self.status)
