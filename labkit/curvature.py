@@ -287,4 +287,4 @@ def _descending(m: Array) -> tuple[Array, Array]:
 
 
 def _measured(values: Array, vectors: Array, products: Array) -> Eigenpairs:
-    return Eigenpairs(values, vectors, jnp.linalg.norm(products - vectors * values, axis=0))
+    return Eigenpairs(values, vectors, jnp.linalg.norm(products - vectors * values[None], axis=0))

@@ -1,11 +1,11 @@
 """Where the lab runs: the badge of a notebook and what `doctor` looks at."""
 
 import importlib.metadata
-import os
 import shutil
 import sys
 
 import jax
+import jax.numpy as jnp
 
 
 WIDGETS = ("jupyterlab", "ipywidgets", "anywidget", "plotly")  # what a live figure needs
@@ -15,7 +15,7 @@ def describe() -> str:
     """One line: device, precision, version of JAX."""
     device = jax.devices()[0]
     count = f"{jax.device_count()} x " if jax.device_count() > 1 else ""
-    bits = "float64" if jax.config.jax_enable_x64 else "float32"
+    bits = jnp.zeros(()).dtype
     return f"{count}{device.device_kind} ({device.platform}), {bits}, JAX {jax.__version__}"
 
 
@@ -29,7 +29,7 @@ def version(package: str) -> str:
 
 def examine() -> tuple[list[tuple[str, str]], list[str]]:
     """What there is, as (name, what), and what is missing, in sentences."""
-    cache = jax.config.jax_compilation_cache_dir or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    cache = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     browsers = ("chromium", "chromium-browser", "google-chrome")
     browser = next(filter(None, map(shutil.which, browsers)), "")
     found = [

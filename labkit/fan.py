@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -19,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from labkit.errors import refusal
 from labkit.method import Method, replace
 from labkit.record import Record
-from labkit.run import Probe, Run, loop, strong
+from labkit.run import Probe, Run, Span, loop, strong, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +74,12 @@ def fan(
     if not settings:
         raise refusal("over", over, "one setting or more")
     runs = [_run(method, steps, {"key": key, **s}, every, probes) for s in settings]
-    structures: dict[Any, list[Run]] = {}
+    alike: dict[Any, list[Run]] = {}
     for one in runs:
-        structures.setdefault(jax.tree.structure(one.method), []).append(one)
-    for structure, lanes in structures.items():
+        leaves, structure = jax.tree.flatten(one.method)
+        shapes = tuple(map(np.shape, leaves))
+        alike.setdefault((structure, shapes, one.end), []).append(one)
+    for (structure, *_), lanes in alike.items():
         _together(structure, lanes, how)
     return Fan(settings, [one.record for one in runs])
 
@@ -85,7 +87,11 @@ def fan(
 def _settings(over: Mapping | Sequence) -> Sequence[dict[str, Any]]:
     if not isinstance(over, Mapping):
         return [dict(setting) for setting in over]
-    values = {n: range(v) if n == "key" and isinstance(v, int) else v for n, v in over.items()}
+    seeds = lambda v: range(v) if isinstance(v, int | np.integer) else v
+    values = {name: seeds(v) if name == "key" else v for name, v in over.items()}
+    for name, several in values.items():
+        if not isinstance(several, Iterable):
+            raise refusal(f"over[{name!r}]", several, "several values")
     return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
 
 
@@ -96,7 +102,7 @@ def _run(method, steps, setting, every, probes) -> Run:
 
 
 def _together(structure: Any, runs: list[Run], how: str) -> None:
-    """Run methods of one structure to their end, as one program."""
+    """Run methods of one structure, shapes and end, as one program."""
     devices = jax.devices()[: len(runs)]
     # A fan of any number of lanes fills the devices: the last lane is run again, unseen.
     spare = -len(runs) % len(devices)
@@ -111,8 +117,8 @@ def _together(structure: Any, runs: list[Run], how: str) -> None:
     rows = 2 + (first.end - first.step) // first.every
     most = 2 ** math.ceil(math.log2(rows))  # so that a longer run is often the same program
     program = _program(structure, first.probes, apart, most, how, tuple(devices))
-    numbers = [jnp.asarray(n, jnp.int32) for n in (0, rows, first.every, 0, first.end)]
-    out = program(each, shared, keys, numbers)
+    span = whole(Span(0, rows, first.every, 0, first.end))
+    out = program(each, shared, keys, span)
     state, seen = out.state, jax.device_get(out._replace(state=None))
     for lane, one in enumerate(runs):
         at = lambda a, lane=lane: a[lane]
@@ -121,17 +127,18 @@ def _together(structure: Any, runs: list[Run], how: str) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _program(structure, probes, apart, most, how, devices):
-    def one_lane(each, keys, shared, numbers):
+    def one_lane(each, keys, shared, span):
         each, shared = iter(each), iter(shared)
         leaves = [next(each) if is_apart else next(shared) for is_apart in apart]
         method = jax.tree.unflatten(structure, leaves)
         state = strong(method.init(keys[0]))
-        return loop(method, state, keys[1], *numbers, probes, most)
+        return loop(method, state, keys[1], span, probes, most)
 
-    def lanes(each, shared, keys, numbers):
+    def lanes(each, shared, keys, span):
         if how == "map":
-            return jax.lax.map(lambda lane: one_lane(*lane, shared, numbers), (each, keys))
-        return jax.vmap(one_lane, (0, 0, None, None))(each, keys, shared, numbers)
+            one = lambda lane: one_lane(lane[0], lane[1], shared, span)
+            return jax.lax.map(one, (each, keys))
+        return jax.vmap(one_lane, (0, 0, None, None))(each, keys, shared, span)
 
     if len(devices) > 1:
         lane, whole = PartitionSpec("lane"), PartitionSpec()

@@ -36,6 +36,7 @@ from labkit.errors import refusal, unknown
 
 
 State = Any  # a pytree of arrays, usually a NamedTuple
+Scalar = float | Array  # a knob: a float where it is set, an array [] inside compiled code
 
 
 class Method(Protocol):
@@ -157,7 +158,7 @@ def _fields(part: Any, prefix: str) -> Iterator[Field]:
     for name, value, meta in _parts(part):
         if "kind" in meta:
             yield Field(prefix + name, value=value, **_known(meta))
-        else:
+        elif not meta.get("static"):  # what is compiled in has nothing to turn
             yield from _fields(value, f"{prefix}{name}.")
 
 
@@ -234,7 +235,7 @@ def check(method: Any) -> None:
 def _check_knob(field: Field, owner: str) -> None:
     low, high = field.within
     try:
-        values = np.asarray(field.value, float)
+        values = np.asarray(field.value).astype(float, casting="same_kind")
     except (TypeError, ValueError):
         raise refusal(field.name, field.value, f"a number ({owner})") from None
     if not (np.isfinite(values).all() and (values >= low).all() and (values <= high).all()):

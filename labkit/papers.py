@@ -4,7 +4,7 @@ import csv
 import importlib
 from importlib.resources import files
 from types import ModuleType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from labkit.errors import unknown
 
@@ -17,7 +17,7 @@ class Paper(NamedTuple):
     year: str
     module: str
     notebook: str  # file#anchor of its home section, under notebooks/
-    kind: Literal["exact", "measured", "reported"]  # of its claim
+    kind: str  # of its claim: exact, measured or reported
     claim: str  # the sentence that `claim(record)` in the module checks
 
     def load(self) -> ModuleType:
@@ -44,3 +44,13 @@ def paper(name: str) -> Paper:
         if name in (row.id, row.name):
             return row
     raise unknown("paper", name, [n for row in papers().values() for n in (row.id, row.name)])
+
+
+def table() -> str:
+    """The papers as a table in Markdown, for the README."""
+    head = "| id | paper | what the lab checks | kind | where |\n| --- | --- | --- | --- | --- |\n"
+    return head + "".join(
+        f"| {row.id} | {row.title} ({row.year}) | {row.claim} | {row.kind} | "
+        f"[{row.name}]({row.module.replace('.', '/')}.py), [notebook](notebooks/{row.notebook}) |\n"
+        for row in papers().values()
+    )

@@ -7,6 +7,7 @@ buffers and hands out such snapshots without copying.
 import dataclasses
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +38,7 @@ class Record:
     columns: Mapping[str, np.ndarray]  # [rows, ...] each
     events: tuple[Event, ...] = ()
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    state: Any = None  # of the method after the last row; not saved
+    state: Any = None  # of the method after the last row; not saved, nor known of fewer rows
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -60,10 +61,14 @@ class Record:
 
     def until(self, step: int) -> "Record":
         """What had been seen by `step`: the record as it was then (one row at least)."""
-        rows = max(1, int(np.searchsorted(self.steps, step, side="right")))
-        columns = {name: values[:rows] for name, values in self.columns.items()}
+        first = self._first(max(1, int(np.searchsorted(self.steps, step, side="right"))))
         events = tuple(event for event in self.events if event.step <= step)
-        return dataclasses.replace(self, steps=self.steps[:rows], columns=columns, events=events)
+        return dataclasses.replace(first, events=events)
+
+    def _first(self, rows: int) -> "Record":
+        columns = {name: values[:rows] for name, values in self.columns.items()}
+        state = self.state if rows >= len(self) else None
+        return dataclasses.replace(self, steps=self.steps[:rows], columns=columns, state=state)
 
     def beside(self, **others: "Record") -> "Record":
         """This record with the columns of others over the same steps, as "name.column".
@@ -71,15 +76,14 @@ class Record:
         Raises ValueError when the steps differ; rows after the shortest record are dropped.
         """
         rows = min(map(len, [self, *others.values()]))
-        columns = {name: values[:rows] for name, values in self.columns.items()}
-        events = list(self.events)
+        first = self._first(rows)
+        columns, events = dict(first.columns), list(self.events)
         for prefix, other in others.items():
-            if not np.array_equal(other.steps[:rows], self.steps[:rows]):
+            if not np.array_equal(other.steps[:rows], first.steps):
                 raise refusal(prefix, other.steps, f"a record of the steps {self.steps}")
             columns |= {f"{prefix}.{n}": values[:rows] for n, values in other.columns.items()}
             events += [Event(event.step, f"{prefix}: {event.sentence}") for event in other.events]
-        changes = {"steps": self.steps[:rows], "columns": columns, "events": tuple(events)}
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(first, columns=columns, events=tuple(events))
 
     def to_pandas(self) -> Any:
         """A DataFrame indexed by step; "name[i]" for each entry of a column of arrays.
@@ -104,7 +108,8 @@ class Record:
         path = Path(path)
         if path.suffix != ".npz":
             path = path.with_name(path.name + ".npz")
-        arrays, ragged = {"steps": self.steps}, {}
+        arrays: dict[str, Any] = {"steps": self.steps}
+        ragged = {}
         for name, values in self.columns.items():
             if values.dtype == object:
                 ragged[name] = [v if isinstance(v, str) else np.asarray(v).tolist() for v in values]
@@ -125,7 +130,7 @@ def load(path: str | Path) -> Record:
             steps = file["steps"]
     except FileNotFoundError:
         raise
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is no whole record: {error}") from error
     for name, rows in about["ragged"].items():
         columns[name] = objects(v if isinstance(v, str) else np.asarray(v) for v in rows)
@@ -149,7 +154,7 @@ class Recorder:
     """
 
     def __init__(self, limit: int | None = None, meta: Mapping[str, Any] | None = None):
-        if limit is not None and limit < 2:
+        if limit is not None and (not isinstance(limit, int | np.integer) or limit < 2):
             raise refusal("limit", limit, "2 rows or more, or None")
         self.limit, self.meta = limit, dict(meta or {})
         self.events: list[Event] = []
@@ -158,8 +163,15 @@ class Recorder:
         self._latest: set[str] = set()
 
     def add(self, steps: np.ndarray, seen: Mapping[str, Any]) -> None:
-        """Append rows: `steps` [rows] and, by name, what was seen [rows, ...]."""
-        for name, values in {"": steps, **plain(seen)}.items():
+        """Append rows: `steps` [rows] and, by name, what was seen [rows, ...].
+
+        Raises ValueError when the names are not those of the rows before.
+        """
+        new = {"": steps, **plain(seen)}
+        if self._buffers and new.keys() != self._buffers.keys():
+            names, before = (", ".join(sorted(n for n in c if n)) for c in (new, self._buffers))
+            raise refusal("columns", names, f"at every step the same: {before}")
+        for name, values in new.items():
             if isinstance(seen.get(name), Latest):
                 self._latest.add(name)
                 self._buffers[name] = values[-1:]
@@ -219,7 +231,9 @@ def plain(seen: Mapping[str, Any]) -> dict[str, np.ndarray]:
             values[beyond] = np.nan
             columns[name], columns[name + ".count"] = values, count
         else:
-            columns[name] = np.asarray(value.values if isinstance(value, Latest) else value)
+            values = np.asarray(value.values if isinstance(value, Latest) else value)
+            # bfloat16 and its like, which NumPy neither saves nor draws.
+            columns[name] = values.astype(np.float32) if values.dtype.kind == "V" else values
     return columns
 
 

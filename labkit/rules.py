@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
-from labkit.method import choice, knob, pytree, static
+from labkit.method import Scalar, choice, knob, pytree, static
 
 
 class Rule(Protocol):
@@ -25,6 +25,12 @@ class Rule(Protocol):
     def init(self, params: PyTree) -> Any: ...
 
     def update(self, grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]: ...
+
+
+class EdgeRule(Rule, Protocol):
+    """A rule that knows the largest curvature at which it is stable on a quadratic."""
+
+    def edge(self) -> Scalar: ...
 
 
 @pytree
@@ -41,7 +47,7 @@ class Sgd:
         del params
         return _scaled(-self.lr, grads), state
 
-    def edge(self) -> Float[Array, ""]:
+    def edge(self) -> Scalar:
         """2 / lr."""
         return 2.0 / self.lr
 
@@ -77,7 +83,7 @@ class Momentum:
             ahead = jax.tree.map(lambda m, g: g + self.beta * m, trace, grads)
         return _scaled(-self.lr, ahead), MomentumState(trace)
 
-    def edge(self) -> Float[Array, ""]:
+    def edge(self) -> Scalar:
         """(2 + 2 beta) / lr, over 1, 1 + 2 beta or 1 - beta: 3.8, 1.357, 38 / lr at beta 0.9."""
         slower = {
             "heavy ball": 1.0,
@@ -99,11 +105,10 @@ class ClipNorm:
 
     def update(self, grads, state, params=None):
         del params
-        norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)))
-        # At norm 0 the quotient is never used, but its derivative would be NaN.
-        return _scaled(
-            jnp.where(norm > self.most, self.most / jnp.maximum(norm, self.most), 1.0), grads
-        ), state
+        squares = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
+        # The root of no less than most^2: that of 0 has no derivative.
+        norm = jnp.sqrt(jnp.maximum(squares, self.most**2))
+        return _scaled(jnp.where(squares > self.most**2, self.most / norm, 1.0), grads), state
 
 
 @pytree
@@ -147,5 +152,5 @@ def as_rule(rule: Any) -> Rule:
     return rule if known else Optax(rule)
 
 
-def _scaled(scale: Float[Array, ""], tree: PyTree) -> PyTree:
+def _scaled(scale: Scalar, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: scale * a, tree)

@@ -32,6 +32,16 @@ FOREVER = 2**31 - 1  # the last step there can be
 PROGRAMS = 64  # kept compiled: a cell that is run again and again must not fill the memory
 
 
+class Span(NamedTuple):
+    """Which rows to record: five whole numbers, traced."""
+
+    start: Any  # the step where the run stands
+    rows: Any  # how many at most
+    every: Any  # steps from one to the next
+    first: Any  # steps to the first; 0 to see the start
+    end: Any  # the step of a last one, whether or not it is a whole stride away
+
+
 class Advanced(NamedTuple):
     """What `advance` gives back."""
 
@@ -65,8 +75,13 @@ def advance(
     """
     first = every if first is None else first
     leaves, structure = jax.tree.flatten(method)
-    numbers = (jnp.asarray(number, jnp.int32) for number in (start, rows, every, first, end))
-    return _programs(structure, probes).advance(leaves, state, key, *numbers)
+    span = whole(Span(start, rows, every, first, end))
+    return _programs(structure, probes).advance(leaves, state, key, span)
+
+
+def whole(span: Span) -> Span:
+    """The numbers as one kind of array, so that none of them is traced anew."""
+    return Span(*(jnp.asarray(number, jnp.int32) for number in span))
 
 
 def initial(method: Method, key: Key[Array, ""]) -> State:
@@ -91,8 +106,8 @@ def _programs(structure: Any, probes: Probes) -> _Programs:
     def init(leaves, key):
         return strong(jax.tree.unflatten(structure, leaves).init(key))
 
-    def advance(leaves, state, key, *numbers):
-        return loop(jax.tree.unflatten(structure, leaves), state, key, *numbers, probes)
+    def advance(leaves, state, key, span):
+        return loop(jax.tree.unflatten(structure, leaves), state, key, span, probes)
 
     return _Programs(jax.jit(init), jax.jit(advance))
 
@@ -102,7 +117,8 @@ def strong(state: State) -> State:
 
     def strong(a):
         a = jnp.asarray(a)
-        return jax.lax.convert_element_type(a, a.dtype) if a.weak_type else a
+        weak = getattr(a, "weak_type", False)  # which an array of random keys has not
+        return jax.lax.convert_element_type(a, a.dtype) if weak else a
 
     return jax.tree.map(strong, state)
 
@@ -117,11 +133,7 @@ def loop(
     method: Method,
     state: State,
     key: Key[Array, ""],
-    start: Array,
-    rows: Array,
-    every: Array,
-    first: Array,
-    end: Array,
+    span: Span,
     probes: Probes,
     most: int | None = None,
 ) -> Advanced:
@@ -150,23 +162,24 @@ def loop(
             finite=jnp.stack([jnp.asarray(True), *map(jnp.asarray, finite)]).all(),
         )
         # Not target + every: that would pass the largest int32 where `end` is forever.
-        return new, target + jnp.minimum(every, end - target)
+        return new, target + jnp.minimum(span.every, span.end - target)
 
     def more(carry):
         out, _ = carry
-        going = (out.rows < jnp.minimum(rows, most)) & ~out.done & out.finite
-        return going & ((out.step < end) | (out.rows == 0))
+        going = (out.rows < jnp.minimum(span.rows, most)) & ~out.done & out.finite
+        return going & ((out.step < span.end) | (out.rows == 0))
 
     out = Advanced(
         state=state,
-        step=start,
+        step=span.start,
         steps=jnp.zeros(most, jnp.int32),
         seen={name: _buffer(shape, most) for name, shape in shapes.items()},
         rows=jnp.zeros((), jnp.int32),
         done=jnp.asarray(False),
         finite=jnp.asarray(True),
     )
-    return jax.lax.while_loop(more, one_row, (out, jnp.minimum(start + first, end)))[0]
+    first = span.start + jnp.minimum(span.first, span.end - span.start)
+    return jax.lax.while_loop(more, one_row, (out, first))[0]
 
 
 def _buffer(shape: Any, rows: int) -> Any:
@@ -175,8 +188,8 @@ def _buffer(shape: Any, rows: int) -> Any:
 
 
 def _written(buffer: Any, index: Array, value: Any) -> Any:
-    index = 0 if isinstance(value, Latest) else index
-    return jax.tree.map(lambda b, v: b.at[index].set(v), buffer, value)
+    at = 0 if isinstance(value, Latest) else index
+    return jax.tree.map(lambda b, v: b.at[at].set(v), buffer, value)
 
 
 def most_rows(shapes: Mapping[str, Any]) -> int:
@@ -213,8 +226,10 @@ class Run:
         if not isinstance(every, int | np.integer) or every < 1:
             raise refusal("every", every, "a whole number, 1 or more")
         if after is not None and after.state is None:
-            raise refusal("after", after, "a record that still has its state (not a loaded one)")
-        self.every, self.probes = int(every), tuple((probes or {}).items())
+            raise refusal(
+                "state of after", None, "a whole record of a run, not loaded or cut short"
+            )
+        self.every, self.probes = min(int(every), FOREVER), tuple((probes or {}).items())
         self.turn(method)
         self.host = getattr(method, "host", False)
         key = jr.key(key) if isinstance(key, int | np.integer) else key
@@ -223,7 +238,7 @@ class Run:
         self.state = None if after is None else after.state
         self.step = 0 if after is None else int(after.steps[-1])
         self.next = 0 if after is None else self._stride()  # step of the next row
-        self.end = self.step + int(steps)
+        self.end = min(self.step + int(steps), FOREVER)
         self.finished = False
 
     def turn(self, method: Method) -> None:
@@ -258,7 +273,7 @@ class Run:
         while seen < rows and not self.finished:
             if not self.recorder.room:
                 self.recorder.thin()
-                self.every *= 2
+                self.every = min(2 * self.every, FOREVER)
                 self.next = self._stride()
             few = int(min(rows - seen, self.recorder.room))
             seen += self._host_row() if self.host else self._rows(few)
@@ -269,7 +284,7 @@ class Run:
         return (self.step // self.every + 1) * self.every
 
     def _advanced(self, rows: int) -> Advanced:
-        first, start = self.next - self.step, self.step
+        first, start = min(self.next, self.end) - self.step, self.step
         options = {"first": first, "end": self.end, "probes": self.probes}
         return advance(self.method, self.state, self.key, start, rows, self.every, **options)
 
@@ -325,7 +340,9 @@ def blank(method: Method) -> Record:
     look = lambda method, key: see(method, method.init(key))
     shapes = jax.eval_shape(look, cast(method), jr.key(0))
     recorder = Recorder()
-    nothing = lambda s: np.full((1, *s.shape), np.nan if s.dtype.kind == "f" else 0, s.dtype)
+    nothing = lambda s: np.full(
+        (1, *s.shape), np.nan if jnp.issubdtype(s.dtype, jnp.inexact) else 0, s.dtype
+    )
     recorder.add(np.zeros(1, int), jax.tree.map(nothing, shapes))
     return recorder.record()
 
@@ -354,6 +371,8 @@ def stream(
     `limit` (rows after which a record thins itself), `after` (a record to go on from).
     Without `chunk`, as much is run at a time as takes a tenth of a second.
     """
+    if chunk is not None and chunk < 1:
+        raise refusal("chunk", chunk, "1 row or more, or None")
     run = Run(method, steps, key=key, every=every, probes=probes, limit=limit, after=after)
     rows = 1
     while not run.finished:

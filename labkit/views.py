@@ -139,7 +139,7 @@ class Panel(NamedTuple):
     """One pair of axes.  `x` and `y` are what is written along them, with units."""
 
     title: str
-    marks: list[Mark]
+    marks: Sequence[Mark]
     x: str = ""
     y: str = ""
     log_x: bool = False

@@ -40,6 +40,15 @@ const shared = (globalThis.__labkitLiveView ??= {
   came: new EventTarget(), // "bytes" when they come
 });
 
+/** Say something to the kernel; after a restart there is nobody left to hear it. */
+function say(model, content) {
+  try {
+    model.send({ ...content, page: shared.page });
+  } catch {
+    // The models of the old kernel stay on the page until their cells run again.
+  }
+}
+
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
@@ -55,7 +64,7 @@ function library(model, signal) {
 
 async function load(model, signal) {
   if (!shared.bytes) {
-    model.send({ kind: "library", page: shared.page });
+    say(model, { kind: "library" });
     await bytesCome(signal);
   }
   // Running it blocks the page for up to two seconds, and anywidget gives up on models that are
@@ -84,11 +93,12 @@ async function load(model, signal) {
 function bytesCome(signal) {
   return new Promise((resolve, reject) => {
     const give = (why) => () => reject(new Error(why));
-    const timer = setTimeout(give("waiting for the kernel (is a cell still running?)"), WAIT);
+    const timer = setTimeout(give("no answer from the kernel (is a cell still running?)"), WAIT);
     signal.addEventListener("abort", give("closed"), { once: true });
     shared.came.addEventListener("bytes", resolve, { once: true });
-    signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
-    shared.came.addEventListener("bytes", () => clearTimeout(timer), { once: true });
+    for (const [end, name] of [[signal, "abort"], [shared.came, "bytes"]]) {
+      end.addEventListener(name, () => clearTimeout(timer), { once: true });
+    }
   });
 }
 
@@ -103,6 +113,7 @@ function makeStore() {
     texts: new Map(), // path -> {path, value, seq}
     words: "",
     label: "",
+    look: { theme: "", width: 0 }, // as last reported
     views: new Set(),
   };
 }
@@ -145,7 +156,8 @@ function numbers(buffer, shape, path) {
 // ---- a model: what it is told, what it reports ----
 
 function follow(model, store, signal) {
-  const hello = (seq) => model.send({ kind: "hello", page: shared.page, seq });
+  if (signal.aborted) return; // closed before it came
+  const hello = (seq) => say(model, { kind: "hello", seq });
   const bring = (bytes) => {
     shared.bytes = bytes;
     shared.came.dispatchEvent(new Event("bytes"));
@@ -160,30 +172,36 @@ function follow(model, store, signal) {
   if (head) accept(store, head, buffers);
   model.on("msg:custom", listen);
 
-  // Blank here and in the kernel: neither a saved notebook nor a reload carries them again.
+  // Blank them, so that no saved notebook holds them; the kernel blanks its own at the hello.
   model.set("boot", new DataView(new ArrayBuffer(0)));
   model.set("first", {});
+  hello(store.seq);
+
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const theme = () => {
-    const light = document.body.dataset.jpThemeLight; // JupyterLab's own, where there is one
-    const dark = light ? light === "false" : system.matches;
-    model.set("theme", dark ? "dark" : "light");
-    model.save_changes();
-  };
-  theme();
-  const themes = new MutationObserver(theme);
+  const themes = new MutationObserver(() => report(model, store));
   themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
-  system.addEventListener("change", theme, { signal });
+  system.addEventListener("change", () => report(model, store), { signal });
   signal.addEventListener("abort", () => {
     themes.disconnect();
     model.off("msg:custom", listen);
   });
-  hello(store.seq);
+  report(model, store);
+}
+
+/** Tell the kernel how the page looks, when that is news. */
+function report(model, store, width = store.look.width) {
+  const light = document.body.dataset.jpThemeLight; // JupyterLab's own, where there is one
+  const dark = light ? light === "false" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const look = { theme: dark ? "dark" : "light", width };
+  if (look.theme === store.look.theme && look.width === store.look.width) return;
+  store.look = look;
+  say(model, { kind: "look", ...look });
 }
 
 // ---- a view: one figure in the page ----
 
 function show(model, el, store, signal) {
+  if (signal.aborted) return;
   const make = (name, attributes = {}) => {
     const part = document.createElement("div");
     part.className = name;
@@ -192,7 +210,7 @@ function show(model, el, store, signal) {
   };
   const style = Object.assign(document.createElement("style"), { textContent: STYLE });
   const box = make("labkit-box"); // the figure's corner: the ring is placed from it
-  const figure = make("labkit-figure");
+  let figure = make("labkit-figure");
   const ring = make("labkit-ring");
   const note = make("labkit-note", { role: "status" });
   // What is seen changes with each frame; a screen reader would drown in that, so it hears
@@ -248,15 +266,15 @@ function show(model, el, store, signal) {
     }
     const styles = new Map(); // trace -> {path: value}
     const places = width === drawn.width ? {} : { width };
-    const style = (trace, path, value) =>
+    const change = (trace, path, value) =>
       styles.set(trace, { ...styles.get(trace), [path]: value });
     for (const { trace, path, value, seq } of store.arrays.values()) {
-      if (seq > drawn.seq) style(trace, path, value);
+      if (seq > drawn.seq) change(trace, path, value);
     }
     for (const { path, value, seq } of store.texts.values()) {
       if (seq <= drawn.seq) continue;
       const inside = /^data\[(\d+)\]\.(.+)$/.exec(path);
-      if (inside) style(Number(inside[1]), inside[2], value);
+      if (inside) change(Number(inside[1]), inside[2], value);
       else places[path] = value;
     }
     const traces = [...styles.keys()];
@@ -267,6 +285,13 @@ function show(model, el, store, signal) {
     if (!traces.length && !Object.keys(places).length) return null;
     if (!traces.length) return plotly.relayout(figure, places);
     return plotly.update(figure, patch, places, traces);
+  };
+
+  const renew = () => {
+    const fresh = make("labkit-figure");
+    figure.replaceWith(fresh);
+    figure = fresh;
+    whole = false; // the next frame draws all of it
   };
 
   const draw = async () => {
@@ -283,13 +308,13 @@ function show(model, el, store, signal) {
         whole = true;
       } catch (error) {
         tell(`The figure could not be drawn: ${error.message ?? error}`);
-        whole = false; // the next frame draws all of it
+        renew(); // plotly cannot draw again where it has failed
       }
       drawn = now;
       if (signal.aborted || !whole) continue; // nothing was drawn: nothing to acknowledge
       el.__frames += 1;
       el.dataset.seq = now.seq;
-      model.send({ kind: "drawn", page: shared.page, seq: now.seq });
+      say(model, { kind: "drawn", seq: now.seq });
       if (solid()) await pause(SLOW);
     }
     busy = false;
@@ -314,13 +339,12 @@ function show(model, el, store, signal) {
     draw();
     clearTimeout(settled);
     settled = setTimeout(() => {
-      if (!el.clientWidth || model.get("width") === el.clientWidth) return;
-      model.set("width", el.clientWidth);
-      model.save_changes();
+      if (el.clientWidth) report(model, store, el.clientWidth);
     }, 250);
   });
   sizes.observe(el);
-  dragging(figure, ring, el, store, signal, (edit) => model.send({ kind: "edit", ...edit }));
+  const edited = (edit) => say(model, { kind: "edit", ...edit });
+  dragging(box, ring, el, () => figure, store, signal, edited);
   const view = { draw };
   store.views.add(view);
   signal.addEventListener("abort", () => {
@@ -350,20 +374,20 @@ function settle(figure) {
 
 // ---- dragging points ----
 
-function dragging(figure, ring, el, store, signal, send) {
+function dragging(box, ring, el, shown, store, signal, send) {
   let held = null; // the point that is dragged: edit, index, and how far from it it was taken
   let place = null; // where the pointer was last seen
   let queued = false;
 
   const axes = (edit) => {
-    const full = figure._fullLayout;
+    const full = shown()._fullLayout;
     const axis = (name) => full?.[`${name[0]}axis${name.slice(1)}`];
     const [x, y] = [axis(edit.xaxis), axis(edit.yaxis)];
     return x?._length && y?._length ? { x, y } : null;
   };
 
   const within = (event) => {
-    const corner = figure.getBoundingClientRect();
+    const corner = box.getBoundingClientRect();
     return { left: event.clientX - corner.left, top: event.clientY - corner.top };
   };
 
@@ -371,7 +395,7 @@ function dragging(figure, ring, el, store, signal, send) {
     let best = null;
     let reach = REACH;
     for (const edit of store.structure?.edits ?? []) {
-      const trace = figure._fullData?.[edit.trace];
+      const trace = shown()._fullData?.[edit.trace];
       const on = axes(edit);
       if (!on || trace?.visible !== true) continue; // hidden by its legend
       for (let index = 0; index < trace.x.length; index++) {
@@ -407,7 +431,7 @@ function dragging(figure, ring, el, store, signal, send) {
     held = nearest(place);
     if (!held) return;
     stop(event);
-    figure.setPointerCapture(event.pointerId);
+    box.setPointerCapture(event.pointerId);
     el.classList.add("labkit-held");
   };
   const move = (event) => {
@@ -434,12 +458,12 @@ function dragging(figure, ring, el, store, signal, send) {
   // While a point is held plotly must see neither the mouse nor the finger: it would zoom.
   const shield = (event) => held && stop(event);
   const options = { capture: true, passive: false, signal };
-  figure.addEventListener("pointerdown", take, options);
-  figure.addEventListener("pointermove", move, options);
-  figure.addEventListener("pointerup", drop, options);
-  figure.addEventListener("pointercancel", drop, options);
-  figure.addEventListener("mousedown", shield, options);
-  figure.addEventListener("touchstart", shield, options);
+  box.addEventListener("pointerdown", take, options);
+  box.addEventListener("pointermove", move, options);
+  box.addEventListener("pointerup", drop, options);
+  box.addEventListener("pointercancel", drop, options);
+  box.addEventListener("mousedown", shield, options);
+  box.addEventListener("touchstart", shield, options);
 }
 
 export default () => {

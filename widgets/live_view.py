@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
+import ipywidgets
 import numpy as np
 import traitlets
 
@@ -39,11 +40,11 @@ class LiveView(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("live_view.js")
-    # plotly.js, on its way to the page; what comes back from it is a memoryview, and empty
-    boot = traitlets.Bytes().tag(sync=True, from_json=lambda sent, _: bytes(sent))
+    boot = traitlets.Bytes().tag(sync=True)  # plotly.js, on its way to the page
     first = traitlets.Dict().tag(sync=True)  # the first frame, on its way to the page
-    theme = traitlets.Enum(["light", "dark"]).tag(sync=True)
-    width = traitlets.Int(0).tag(sync=True)
+    # Not synchronized: a page holds such changes back until its last one is answered.
+    theme = traitlets.Enum(["light", "dark"])
+    width = traitlets.Int(0)
     page_theme: ClassVar[str] = "light"  # as last reported: what a new view may be drawn in
 
     def __init__(self, spec: Spec, words: str = ""):
@@ -58,6 +59,7 @@ class LiveView(anywidget.AnyWidget):
         first = {"head": head, "buffers": buffers}
         super().__init__(boot=boot, first=first, theme=LiveView.page_theme)
         self.on_msg(self._receive)
+        hear_at_once(self)
 
     def push(self, spec: Spec, words: str = "") -> int:
         """Show this from now on; returns the frame's number.  Nothing after `close`."""
@@ -129,11 +131,15 @@ class LiveView(anywidget.AnyWidget):
             with self._lock:  # a page that has just come or has lost a frame
                 if content["seq"] != self._seq and not self._over:
                     self.send(*self._whole(page))
+            self.boot, self.first = b"", {}  # arrived; the next page will ask
         elif kind == "drawn":
             with self._lock:
                 self._acked, self._heard = max(self._acked, content["seq"]), time.monotonic()
         elif kind == "library":
             self._serve(page)
+        elif kind == "look":
+            LiveView.page_theme = content["theme"]
+            self.theme, self.width = content["theme"], int(content["width"])
         elif kind == "edit":
             where = int(content["index"]), float(content["x"]), float(content["y"])
             for callback in list(self._edits):
@@ -147,9 +153,17 @@ class LiveView(anywidget.AnyWidget):
                 self._served[page] = now
                 self.send({"kind": "library", "to": page}, [plotly_js()])
 
-    @traitlets.observe("theme")
-    def _remember(self, change: Any) -> None:
-        LiveView.page_theme = change["new"]
+
+def hear_at_once(*widgets: ipywidgets.Widget) -> None:
+    """Hear these widgets also while a cell is running.
+
+    JupyterLab sends what a person does to a thread of its own in the kernel, a subshell.
+    ipykernel 7.4 hands it on to whoever wrote to that widget last, and that is the cell which
+    made it: a click on Stop would wait for the cell's end.  This leaves it where it was sent.
+    """
+    for widget in widgets:
+        if hasattr(widget.comm, "_reply_subshell_for"):
+            widget.comm._reply_subshell_for = lambda _, addressed: addressed
 
 
 def plotly_js() -> bytes:

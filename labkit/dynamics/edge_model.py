@@ -85,7 +85,7 @@ def _moved(w: PyTree, by: Float[Array, ""] | float, along: PyTree) -> PyTree:
 
 
 def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)))
+    return jnp.stack(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b))).sum()
 
 
 def example() -> EdgeModel:
@@ -120,14 +120,17 @@ def say(record: Record) -> str:
 def claim(record: Record) -> Claim:
     """F003: the centre's sharpness settles at 2 / lr, and it stays with gradient descent.
 
-    Two numbers: median sharpness / threshold, less 1, over 0.05; and the distance to the
-    midpoint of gradient descent at the end over 8 % of the way from the crossing.
+    Three numbers: median sharpness / threshold, less 1, over 0.05; the distance to the
+    midpoint of gradient descent at the end over 8 % of the way from the crossing; and ten
+    times the floor over the median radius: a centre that feels no walls, and so is gradient
+    descent itself, would also pass the first two.
     """
     first, late = crossing(record), settled(record)
     if first is None or not len(late):
-        seen = np.full(2, np.nan)
+        seen = np.full(3, np.nan)
     else:
         off = abs(np.median(late["sharpness"] / late["threshold"]) - 1.0) / 0.05
-        seen = np.array([off, distance(record)[-1] / (0.08 * travelled(record, start=first))])
-    sentence = "|sharpness / threshold - 1| / 5 %, distance to descent / 8 % of the way"
+        away = distance(record)[-1] / (0.08 * travelled(record, start=first))
+        seen = np.array([off, away, 10 * FLOOR / np.median(late["radius"])])
+    sentence = "Sharpness off its threshold / 5 %, distance / 8 % of the way, 10 floors / radius"
     return Claim(seen, 1.0, 0.0, sentence, relation="<=")

@@ -32,9 +32,9 @@ from labkit.descent import Descent
 from labkit.descent import State as DescentState
 from labkit.errors import refusal
 from labkit.method import method, size
-from labkit.problems import Problem, digits_network
+from labkit.problems import Problem, count, digits_network
 from labkit.record import Record
-from labkit.rules import Rule, Sgd
+from labkit.rules import EdgeRule, Sgd
 from labkit.run import run
 from labkit.views import lines
 
@@ -54,14 +54,13 @@ class EdgeOfStability:
     """
 
     problem: Problem
-    rule: Rule = Sgd(lr=0.4)
+    rule: EdgeRule = Sgd(lr=0.4)
     directions: int = size(2, 1, 8, about="eigenvalues followed")
 
     def check(self) -> None:
         if not hasattr(self.rule, "edge"):
             raise refusal("rule", self.rule, "a rule that says its edge(), as Sgd and Momentum do")
-        start = jax.eval_shape(self.problem.start, jax.random.key(0))
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(start))
+        parameters = count(self.problem)
         if self.directions > parameters:
             accepted = f"at most {parameters}, the number of parameters"
             raise refusal("directions", self.directions, accepted)

@@ -121,6 +121,7 @@ def claim(record: Record) -> Claim:
         apart = distance(record)
         sharper = record.last("sharpness") / record.last("descent.sharpness")
         past = record.last("sharpness") / record.last("threshold")
-        seen = np.array([apart[-1] / (2 * apart[first]), sharper, past])
+        grown = apart[-1] / max(2 * apart[first], np.finfo(np.float32).tiny)
+        seen = np.array([grown, sharper, past])
     sentence = "Growth of the distance after the crossing / 2, sharpness / descent's, / threshold"
     return Claim(seen, 1.0, 0.0, sentence, relation=">=")

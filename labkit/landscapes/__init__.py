@@ -1,4 +1,4 @@
 """Seeing a loss and its curvature.
 
-Reading order: descent_on_a_surface, lanczos_spectrum.
+Reading order: surface_descent, lanczos_spectrum.
 """

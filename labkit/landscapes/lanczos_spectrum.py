@@ -26,7 +26,7 @@ from labkit import curvature
 from labkit.claims import Claim
 from labkit.errors import refusal
 from labkit.method import Padded, method, size
-from labkit.problems import Problem, Quadratic
+from labkit.problems import Problem, Quadratic, count
 from labkit.record import Record
 from labkit.run import run
 from labkit.views import Curve, Panel, Points
@@ -57,8 +57,7 @@ class LanczosSpectrum:
         return self.order - 1
 
     def check(self) -> None:
-        w = self.problem.start(jr.key(0))
-        parameters = ravel_pytree(w)[0].size
+        parameters = count(self.problem)
         if self.order > parameters:
             accepted = f"at most {parameters}, the number of parameters"
             raise refusal("order", self.order, accepted)
@@ -87,7 +86,8 @@ class LanczosSpectrum:
 
 def example() -> LanczosSpectrum:
     """A spectrum of 100 values: a bulk in [0, 1] and outliers at 2, 4 and 7."""
-    return LanczosSpectrum(Quadratic(np.append(np.linspace(0.0, 1.0, 97), [2.0, 4.0, 7.0])))
+    outliers = jnp.array([2.0, 4.0, 7.0])
+    return LanczosSpectrum(Quadratic(jnp.append(jnp.linspace(0.0, 1.0, 97), outliers)))
 
 
 @cache

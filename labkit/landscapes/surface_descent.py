@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from labkit.claims import Claim
 from labkit.descent import Descent, State
@@ -34,7 +33,7 @@ CELLS = 81  # of the picture, along each side
 class SurfaceDescent:
     """Descent by `rule` on a loss of two parameters, its landscape underneath."""
 
-    problem: Surface | EdgeToy = Surface("himmelblau", np.array([-0.5, -1.0]))
+    problem: Surface | EdgeToy = Surface("himmelblau", jnp.array([-0.5, -1.0]))
     rule: Rule = Sgd(lr=0.01)
 
     steps = 200
@@ -75,10 +74,11 @@ def demo() -> Record:
 def _landscape(record: Record) -> Panel:
     z, u, v = (record.last(name) for name in ("landscape", "u", "v"))
     height = np.log10(1.0 + z - z.min())  # so that valleys are seen beside high walls
-    start = Points(*record["w"][:1].T, "start: drag it", "threshold", "problem.w0")
+    first = record["w"][:1]
+    start = Points(first[:, 0], first[:, 1], "start: drag it", "threshold", "problem.w0")
     ground = [Raster(height, u, v, "log10(1 + L - lowest)"), start]
-    ranges = {"x_range": (u[0], u[-1]), "y_range": (v[0], v[-1])}
-    return Panel("Descent on the landscape", ground, "u", "v", **ranges)
+    box = (u[0], u[-1]), (v[0], v[-1])
+    return Panel("Descent on the landscape", ground, "u", "v", x_range=box[0], y_range=box[1])
 
 
 views: list[View] = [path("w", under=_landscape), lines("loss", title="Loss")]
@@ -96,7 +96,8 @@ def claim(record: Record) -> Claim:
     Two numbers: the largest rise of the loss between two rows, and the size of the last
     gradient over that of the first.
     """
-    loss, gradient = record["loss"], np.linalg.norm(record["gradient"], axis=1)
-    seen = [np.diff(loss).max() / np.ptp(loss), gradient[-1] / gradient[0]]
+    with np.errstate(all="ignore"):  # a run that diverged is refused, as not a number
+        loss, gradient = record["loss"], np.linalg.norm(record["gradient"], axis=1)
+        seen = [np.diff(loss).max() / np.ptp(loss), gradient[-1] / gradient[0]]
     sentence = "Largest rise of the loss / its range, last gradient / first"
     return Claim(seen, 0.0, 1e-4, sentence, relation="<=")

@@ -6,7 +6,7 @@ quadratic, surfaces, linear, network.
 
 from labkit.problems.linear import LeastSquares, LogisticRegression
 from labkit.problems.network import Classification, Regression, digits_network, sine_network
-from labkit.problems.problem import GivenLoss, Problem, from_loss
+from labkit.problems.problem import GivenLoss, Problem, count, from_loss
 from labkit.problems.quadratic import Quadratic, random_axes
 from labkit.problems.surfaces import EdgeToy, Surface
 
@@ -21,6 +21,7 @@ __all__ = [
     "Quadratic",
     "Regression",
     "Surface",
+    "count",
     "digits_network",
     "from_loss",
     "random_axes",

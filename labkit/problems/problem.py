@@ -40,6 +40,12 @@ class Problem(Protocol):
     def loss(self, w: Params, batch: Data | None = None) -> Float[Array, ""]: ...
 
 
+def count(problem: Problem) -> int:
+    """How many numbers the parameters of a problem are, found without computing any."""
+    start = jax.eval_shape(problem.start, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(start))
+
+
 @pytree
 class GivenLoss:
     """A problem made by `from_loss`."""

@@ -1,0 +1,80 @@
+"""Every test runs on any device, strictly: no silent rank promotion, full precision."""
+
+import os
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+
+ROOT = Path(__file__).parents[1]
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture
+def key():
+    """The seed of the tests."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def double():
+    """Float64 within the test."""
+    with jax.enable_x64(True):
+        yield
+
+
+class Compilations:
+    """Counts what JAX compiles, cached on disk or not."""
+
+    count = 0
+
+    def __call__(self, event: str, seconds: float, **_) -> None:
+        del seconds
+        self.count += event == "/jax/core/compile/backend_compile_duration"
+
+
+_compilations = Compilations()
+jax.monitoring.register_event_duration_secs_listener(_compilations)
+
+
+@pytest.fixture
+def compilations():
+    """`compilations.count` grows by one with each program that is compiled."""
+    return _compilations
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Note the CPU seconds of tests that have a budget."""
+    began = time.process_time()
+    try:
+        return (yield)
+    finally:
+        mark = item.get_closest_marker("budget")
+        if mark:
+            spent = time.process_time() - began
+            name = item.callspec.id.rpartition("-")[2] if hasattr(item, "callspec") else item.name
+            item.user_properties.append(("budget", (mark.args[0], name, spent, mark.args[1])))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what methods and demonstrations cost, beside their budgets."""
+    spent: dict[tuple[str, str], list[float]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "budget":
+                kind, case, seconds, budget = value
+                spent.setdefault((kind, case), [0.0, budget])[0] += seconds
+    if spent:
+        terminalreporter.section("CPU seconds, compiling included (budget)")
+    for (kind, case), (seconds, budget) in sorted(spent.items(), key=lambda i: -i[1][0]):
+        over = "  over its budget" if seconds > budget else ""
+        terminalreporter.write_line(f"{seconds:6.1f} ({budget})  {kind}: {case}{over}")

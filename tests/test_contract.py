@@ -1,0 +1,148 @@
+"""What every method promises, whatever it is."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+from cases import CASES
+
+from labkit import check, fields, figure, replace, run, stream
+from labkit.method import Padded
+from labkit.render import plotly
+from labkit.run import Run, initial, see
+from labkit.views import Image, Mesh, Surface, Text
+from widgets.player import Player
+
+
+STEPS = 8  # one length for every test, so that each method compiles once
+
+pytestmark = pytest.mark.budget("contract", 3)
+
+each = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+compiled = [name for name, case in CASES.items() if not case.method.host]
+each_compiled = pytest.mark.parametrize("case", [CASES[name] for name in compiled], ids=compiled)
+
+
+def record_of(case, **options):
+    return run(case.method, STEPS, **options)
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.steps, other.steps)
+    assert list(one) == list(other)
+    for name in one:
+        for row, twin in zip(one[name], other[name], strict=True):
+            np.testing.assert_array_equal(row, twin, err_msg=name)
+    assert one.events == other.events
+
+
+@each_compiled
+def test_a_step_keeps_the_structure_shapes_and_dtypes_of_the_state(case, key):
+    state = jax.eval_shape(case.method.init, key)
+    after = jax.eval_shape(case.method.step, state, key)
+    describe = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
+    assert describe(after) == describe(state)
+
+
+@each_compiled
+def test_everything_seen_is_finite_but_for_the_padding(case):
+    record = record_of(case)
+    seen = see(case.method, initial(case.method, jax.random.key(0)))
+    for name, values in record.columns.items():
+        if isinstance(seen.get(name), Padded):
+            known = np.arange(values.shape[1]) < record[name + ".count"][:, None]
+            assert np.isfinite(values[known]).all(), name
+            assert np.isnan(values[~known]).all(), name
+        else:
+            assert np.isfinite(values).all(), name
+
+
+@each
+def test_every_view_finds_its_columns_and_says_what_is_along_its_axes(case):
+    record = record_of(case)
+    for view in case.views:
+        panel = view(record)
+        flat = all(not isinstance(m, Text | Image | Mesh | Surface) for m in panel.marks)
+        assert panel.title
+        assert panel.marks
+        assert not flat or (panel.x and panel.y), panel.title
+
+
+@each
+def test_all_renderers_draw(case):
+    still = figure(record_of(case), case.views)
+    assert str(still)
+    png, width, height = still.png()
+    assert png.startswith(b"\x89PNG")
+    assert width > 100
+    assert height > 100
+    assert len(plotly.figure(still.panels).data) == len(plotly.spec(still.panels).data)
+
+
+@each_compiled
+def test_turning_any_knob_compiles_nothing(case, compilations):
+    record_of(case)
+    before = compilations.count
+    for name, field in fields(case.method).items():
+        if field.kind == "knob":
+            value = np.asarray(field.value) * 1.01 + 0.001
+            turned = replace(case.method, {name: value if value.ndim else float(value)})
+            run(turned, STEPS)
+    assert compilations.count == before
+
+
+@each
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_the_chunk_does_not_change_what_is_seen(case, chunk):
+    *_, pieces = stream(case.method, STEPS, chunk=chunk)
+    assert_same(pieces, record_of(case))
+
+
+@each
+def test_the_same_key_gives_the_same_record(case):
+    assert_same(record_of(case, key=3), record_of(case, key=3))
+
+
+@each
+def test_each_field_refuses_in_a_sentence_what_cannot_be(case):
+    for name, field in fields(case.method).items():
+        bad = {
+            "knob": lambda field: np.asarray(field.value) * np.nan,
+            "size": lambda field: int(field.low) - 1,
+            "choice": lambda field: "no such",
+        }
+        wrong = replace(case.method, {name: bad[field.kind](field)})
+        with pytest.raises(ValueError, match=f"{name} = (?s:.*) is refused; accepted: "):
+            check(wrong)
+    with pytest.raises(KeyError, match="there is no field"):
+        replace(case.method, {"no such": 1.0})
+
+
+@each
+def test_a_player_sees_what_a_run_sees(case):
+    shown, done = [], threading.Event()
+
+    def show(record, status):
+        shown.append(record)
+        if status not in ("compiling", "running", "ready"):
+            done.set()
+
+    player = Player(case.method, show, steps=STEPS)
+    player.play()
+    assert done.wait(60)
+    player.close()
+    assert_same(shown[-1], record_of(case))
+
+
+@each
+def test_a_run_can_go_on_from_a_record(case):
+    first = run(case.method, STEPS // 2)
+    rest = Run(case.method, STEPS // 2, after=first)
+    rest.advance(STEPS)
+    whole = record_of(case)
+    for name in whole:
+        seen = [*first[name], *rest.record[name]] if len(whole[name]) > 1 else rest.record[name]
+        assert len(seen) >= len(whole[name]), name
+        for row, twin in zip(whole[name], seen, strict=False):
+            np.testing.assert_array_equal(row, twin, err_msg=name)
