@@ -10,6 +10,12 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
+# On a GPU products would be rounded to ten bits, which curvature does not survive.
+export JAX_DEFAULT_MATMUL_PRECISION ?= highest
+
+# JupyterLab refuses to serve root, whom a container has, unless it is told.
+ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
+
 # PART=relaxations: the core's tests and that part's tests and notebooks.
 export LABKIT_PART := $(PART)
 ifeq ($(PART),)
@@ -41,7 +47,7 @@ help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 lab: $(STAMP)  ## open JupyterLab at the start notebook (LAB_ARGS=--no-browser is passed on)
-	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
+	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ROOT) $(LAB_ARGS)
 
 test: $(STAGES)  ## lint, unit, notebooks, browser (PART=relaxations: the core and one part, no browser)
 

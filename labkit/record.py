@@ -18,6 +18,10 @@ from labkit.errors import refusal, unknown
 from labkit.method import Latest, Padded
 
 
+# What NumPy raises for a file that was cut off, damaged, or never a record.
+BROKEN = (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
 class Event(NamedTuple):
     """Something worth a sentence that happened at a step."""
 
@@ -130,7 +134,7 @@ def load(path: str | Path) -> Record:
             steps = file["steps"]
     except FileNotFoundError:
         raise
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN as error:
         raise ValueError(f"{path} is no whole record: {error}") from error
     for name, rows in about["ragged"].items():
         columns[name] = objects(v if isinstance(v, str) else np.asarray(v) for v in rows)

@@ -31,6 +31,10 @@ class Controls:
                 for box in _boxes(made):
                     box.observe(self._listener(name), "value")
 
+    def boxes(self) -> list[ipywidgets.Widget]:
+        """Every widget that a person can move."""
+        return [box for made in self.widgets.values() for box in _boxes(made)]
+
     def show(self, fields: Mapping[str, Field]) -> None:
         """Set the controls to these values, as if nobody had moved them."""
         self._quiet = True

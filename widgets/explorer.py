@@ -23,7 +23,7 @@ from labkit.render.text import describe
 from labkit.run import blank
 from labkit.views import Panel, Points, View
 from widgets.controls import Controls
-from widgets.live_view import LiveView
+from widgets.live_view import LiveView, hear_at_once
 from widgets.player import Player
 
 
@@ -76,6 +76,7 @@ class Explorer(ipywidgets.VBox):
             box.layout = {"flex_flow": "row wrap", "align_items": "center"}
         super().__init__([row, knobs, self.view])
         self.add_class("labkit-explorer")
+        hear_at_once(self._play, self._step, self._reset, self._seed, *self._controls.boxes())
         self.view.on_edit(self._edited)
         self.view.observe(lambda _: self._redraw(), ["theme", "width"])
         self.player.begin()

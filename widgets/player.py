@@ -234,5 +234,5 @@ class Player:
 
         self._compiling.add(structure)
         # No daemon: to end the process inside the compiler would crash it.
-        threading.Thread(target=compile, name="labkit compile").start()
+        threading.Thread(target=compile, name="labkit compile", daemon=False).start()
         self._show(None, self.status)

@@ -8,6 +8,8 @@ and a smaller sample is part of a larger one.
 Source: the tables that scikit-learn bundles (no download).
 """
 
+import importlib.util
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +31,17 @@ class Split(NamedTuple):
 
 def digits(samples: int | None = None, *, test: float = 0.2, seed: int = 0) -> Split:
     """1,797 handwritten digits, 8x8 pixels in rows; ten classes."""
-    from sklearn.datasets import load_digits
-
-    return _split(load_digits(), samples, test, seed, labels=True)
+    # From the file that scikit-learn ships: to import scikit-learn takes seconds, and a class
+    # that opens the lab waits for its first picture.
+    found = importlib.util.find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise ImportError("the digits are those of scikit-learn, which is not installed")
+    folder = Path(found.submodule_search_locations[0]) / "datasets" / "data"
+    table = np.loadtxt(folder / "digits.csv.gz", delimiter=",")
+    pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+    names = {"feature_names": pixels, "target_names": range(10)}
+    whole = {"data": table[:, :-1], "target": table[:, -1].astype(int), **names}
+    return _split(whole, samples, test, seed, labels=True)
 
 
 def iris(samples: int | None = None, *, test: float = 0.2, seed: int = 0) -> Split:
@@ -77,15 +87,11 @@ def _split(table: dict, samples: int | None, test: float, seed: int, labels: boo
     Raises ValueError: fewer than 2 samples or more than the training part holds, or a test
     share that leaves a part (or, of labels, a class in it) empty.
     """
-    from sklearn.model_selection import train_test_split
-
     x, y = np.asarray(table["data"], float), np.asarray(table["target"])
     if not 0.0 < test < 1.0:
         raise refusal("test", test, "a share between 0 and 1")
-    parts = train_test_split(
-        x, y, test_size=test, random_state=seed, stratify=y if labels else None
-    )
-    x, x_test, y, y_test = parts
+    train, held = _parts(y if labels else np.zeros(len(y)), test, seed)
+    x, x_test, y, y_test = x[train], x[held], y[train], y[held]
     samples = len(x) if samples is None else samples
     if not 2 <= samples <= len(x):
         raise refusal("samples", samples, f"2 to {len(x)}, the size of the training part")
@@ -96,6 +102,20 @@ def _split(table: dict, samples: int | None, test: float, seed: int, labels: boo
         y, y_test = standardized(y.reshape(len(y), -1), y_test.reshape(len(y_test), -1))
     names = (tuple(map(str, table[key])) for key in ("feature_names", "target_names"))
     return Split(x[:samples], y[:samples], x_test, y_test, *names)
+
+
+def _parts(kinds: np.ndarray, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shuffled rows of the training and of the test part, the same share of each kind."""
+    rng = np.random.default_rng(seed)
+    train, held = [], []
+    for kind in np.unique(kinds):
+        rows = rng.permutation(np.flatnonzero(kinds == kind))
+        cut = round(test * len(rows))
+        if not 0 < cut < len(rows):
+            raise refusal("test", test, "a share that leaves some of each class in both parts")
+        held.append(rows[:cut])
+        train.append(rows[cut:])
+    return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(held))
 
 
 def standardized(

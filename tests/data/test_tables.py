@@ -96,9 +96,9 @@ def test_a_smaller_sample_is_the_beginning_of_a_larger_one():
     assert many.x.shape == (300, 64)
 
 
-@pytest.mark.parametrize("samples", [-1, 0, 1, 1438])
+@pytest.mark.parametrize("samples", [-1, 0, 1, 1439])
 def test_too_few_or_too_many_samples_are_refused(samples):
-    with pytest.raises(ValueError, match=rf"samples = {samples} is refused; accepted: 2 to 1437"):
+    with pytest.raises(ValueError, match=rf"samples = {samples} is refused; accepted: 2 to 1438"):
         digits(samples)
 
 
@@ -106,3 +106,4 @@ def test_too_few_or_too_many_samples_are_refused(samples):
 def test_a_test_share_that_leaves_a_part_empty_is_refused(share):
     with pytest.raises(ValueError, match=r"test = .* is refused"):
         iris(test=share)
+

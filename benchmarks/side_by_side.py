@@ -1,0 +1,67 @@
+"""What the benchmarks share: variants run in turn, so that noise falls on all alike."""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+
+from labkit.device import describe, version
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def interleaved(
+    variants: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
+    """Wall seconds of each variant, in `rounds` rounds of all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, work in variants.items():
+            began = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def report(title: str, seconds: Mapping[str, list[float]], base: str, unit: float = 1e3) -> None:
+    """A table of medians, spread and ratio to `base`, in milliseconds unless `unit` says else."""
+    name_of = {1.0: "s", 1e3: "ms"}[unit]
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"\n{title}\n{machine()}")
+    print(f"\n| | median {name_of} | least to most | ratio |\n| --- | ---: | ---: | ---: |")
+    for name, values in seconds.items():
+        spread = f"{min(values) * unit:.3g} to {max(values) * unit:.3g}"
+        ratio = middle[name] / middle[base]
+        print(f"| {name} | {middle[name] * unit:.3g} | {spread} | {ratio:.3g} |")
+
+
+def machine() -> str:
+    """The machine, how busy it is, and the versions that matter."""
+    packages = ", ".join(
+        f"{p} {version(p)}" for p in ("jaxlib", "jupyterlab", "anywidget", "plotly")
+    )
+    load = f"load {os.getloadavg()[0]:.1f}"
+    cores = f"{os.cpu_count()} cores {platform.machine()} ({_processor()})"
+    return f"{cores}, {load}, Python {platform.python_version()}, {describe()}, {packages}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def python(code: str, **environment: str) -> None:
+    """Run a line of Python in a process of its own."""
+    jax_settings = {"JAX_PLATFORMS": jax.default_backend()}
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), **jax_settings, **environment}
+    subprocess.run([sys.executable, "-c", code], check=True, env=settings, cwd=ROOT)
