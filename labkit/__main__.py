@@ -2,7 +2,7 @@
 
     python -m labkit papers [words]             the papers, searched
     python -m labkit figure ID -o file.svg      the figure of a paper's demonstration
-    python -m labkit figures folder             every figure, in both themes
+    python -m labkit figures FOLDER             every figure, and a sheet of them in each theme
     python -m labkit run ID --set lr=0.3 -o record.npz
     python -m labkit doctor                     what is installed, and what is missing
 
@@ -96,14 +96,17 @@ def _figure(options: argparse.Namespace) -> None:
 def _figures(options: argparse.Namespace) -> None:
     from labkit.papers import papers
     from labkit.render import figure
+    from labkit.render.sheet import contact_sheet
 
     folder = Path(options.folder)
     for theme in ("light", "dark"):
         (folder / theme).mkdir(parents=True, exist_ok=True)
+        drawn = []
         for row in papers().values():
             module = row.load()
             path = folder / theme / f"{row.id}_{row.name}.png"
-            print(figure(module.demo(), module.views, theme).save(path))
+            drawn.append(figure(module.demo(), module.views, theme).save(path))
+        print(contact_sheet(drawn, folder / f"{theme}.png"))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -192,12 +192,12 @@ def test_links_between_notebooks_lead_somewhere(name):
                 assert anchor in [a for c in there for a in ANCHOR.findall(c.source)], link
 
 
-@pytest.mark.parametrize("name, exercise, check", exercises())
+@pytest.mark.parametrize("name, exercise, check", list(exercises()))
 def test_a_solution_passes_its_check(name, exercise, check):
     answered(name, exercise.source, check)
 
 
-@pytest.mark.parametrize("name, exercise, check", exercises())
+@pytest.mark.parametrize("name, exercise, check", list(exercises()))
 def test_a_stub_fails_and_names_its_task(name, exercise, check):
     task = exercise.source.splitlines()[0].lstrip("# ")
     assert task.startswith("Exercise")
@@ -205,7 +205,7 @@ def test_a_stub_fails_and_names_its_task(name, exercise, check):
         answered(name, stub(exercise.source), check)
 
 
-@pytest.mark.parametrize("name, exercise, check", exercises())
+@pytest.mark.parametrize("name, exercise, check", list(exercises()))
 def test_a_wrong_answer_fails_with_a_hint(name, exercise, check):
     assert exercise.wrong, "an exercise names wrong answers in its metadata"
     for wrong in exercise.wrong:

@@ -110,7 +110,7 @@ def page(panels: Sequence[Panel], width: float | None = None, head: float = MARG
     across = (width - 2 * MARGIN) / max(columns, 1)
     for start in range(0, len(panels), max(columns, 1)):
         row = panels[start : start + columns]
-        heads = max(len(title_lines(panel, across)) for panel in row) * TITLE
+        heads = max(len(title_lines(panel, across - _left(panel))) for panel in row) * TITLE
         legends = [_legend(panel, across) for panel in row]
         for i, (panel, (rows, many)) in enumerate(zip(row, legends, strict=True)):
             left = MARGIN + i * across
@@ -129,14 +129,20 @@ def title_lines(panel: Panel, width: float) -> list[str]:
 def _cell(panel: Panel, head: Box, rows: int, columns: int) -> Cell:
     kind, bars = kind_of(panel), len(scaled(panel))
     quiet = kind != "plane" or bare(panel)
-    left = head.left + (MARGIN if quiet else LEFT)
+    left = head.left + _left(panel)
     right = head.right - (MARGIN if quiet else RIGHT) - bars * BAR
     axes = Box(left, head.bottom, right - left, PLOT)
     strips = [Box(right + 8 + i * BAR, axes.top, STRIP, PLOT) for i in range(bars)]
     low = axes.bottom + (MARGIN if quiet else BELOW)
     height = rows * LEGEND_LINE + LEGEND_PAD * (rows > 0)
     legend = Box(head.left + MARGIN, low, head.width - 2 * MARGIN, height)
-    return Cell(Box(axes.left, head.top, axes.width, head.height), axes, strips, legend, columns)
+    title = Box(left, head.top, head.right - left, head.height)
+    return Cell(title, axes, strips, legend, columns)
+
+
+def _left(panel: Panel) -> int:
+    """The room on the left of the axes."""
+    return MARGIN if kind_of(panel) != "plane" or bare(panel) else LEFT
 
 
 def _legend(panel: Panel, width: float) -> tuple[int, int]:

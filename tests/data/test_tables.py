@@ -106,4 +106,3 @@ def test_too_few_or_too_many_samples_are_refused(samples):
 def test_a_test_share_that_leaves_a_part_empty_is_refused(share):
     with pytest.raises(ValueError, match=r"test = .* is refused"):
         iris(test=share)
-
