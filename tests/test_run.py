@@ -414,10 +414,11 @@ class Loose:
     """States and columns of Python numbers and weakly typed arrays."""
 
     def init(self, key):
-        return {"a": 1.0, "n": 3, "w": jnp.asarray(2.0), "none": None, "b": True}
+        return {"a": 1.0, "n": 3, "w": jnp.asarray(2.0), "none": None, "b": True}  # all weak
 
     def step(self, state, key):
-        return state | {"a": state["a"] * 0.5, "n": state["n"] + 1, "w": 1.0, "b": False}
+        strong = jnp.asarray(0.5, jnp.float32)
+        return state | {"a": state["a"] * strong, "n": state["n"] + 1, "w": 1.0, "b": False}
 
     def observe(self, state):
         return {"a": state["a"], "n": state["n"], "one": 1.0, "two": 2, "b": state["b"]}
@@ -584,6 +585,7 @@ def cell(refs):
 
 def test_a_cell_that_is_run_again_and_again_does_not_fill_the_memory(monkeypatch):
     few = 3
+    assert runner._programs.cache_info().maxsize == PROGRAMS
     small = functools.lru_cache(maxsize=few)(runner._programs.__wrapped__)
     monkeypatch.setattr(runner, "_programs", small)
     refs = []

@@ -13,6 +13,8 @@ from labkit.method import Field
 Turn = Callable[[Mapping[str, Any]], None]
 
 MOST_BOXES = 8  # numbers of an array that get a box each; longer ones are only dragged
+TICKS = 200  # of a slider: where an arrow key takes it
+SLIDERS = (ipywidgets.FloatSlider, ipywidgets.FloatLogSlider)
 WIDE = {"width": "23em"}
 
 
@@ -22,6 +24,7 @@ class Controls:
     def __init__(self, fields: Mapping[str, Field], turn: Turn):
         labels = [field.label for field in fields.values()]
         self._turn, self._quiet = turn, False
+        self._known = {name: field.value for name, field in fields.items()}
         self.widgets: dict[str, ipywidgets.Widget] = {}
         for name, field in fields.items():
             label = field.label if labels.count(field.label) == 1 else name
@@ -40,10 +43,12 @@ class Controls:
         self._quiet = True
         try:
             for name, made in self.widgets.items():
+                self._known[name] = fields[name].value
                 values = np.ravel(fields[name].value).tolist()
                 for box, value in zip(_boxes(made), values, strict=True):
-                    _widen(box, value)
-                    box.value = value
+                    with box.hold_sync():  # the page would answer to each half of it
+                        _fit(box, value)
+                        box.value = value
         finally:
             self._quiet = False
 
@@ -52,6 +57,8 @@ class Controls:
             if self._quiet:
                 return
             made = self.widgets[name]
+            if isinstance(made, SLIDERS) and _echoes(made, change["new"], self._known[name]):
+                return
             if isinstance(made, ipywidgets.HBox):
                 self._turn({name: np.array([box.value for box in _boxes(made)], float)})
             else:
@@ -75,10 +82,10 @@ def _make(field: Field, label: str) -> ipywidgets.Widget | None:
     value = float(field.value)
     low, high = min(field.low, value), max(field.high, value)
     if field.log:
-        low, high = math.log10(low), math.log10(high)
-        ticks = {"min": low, "max": high, "step": (high - low) / 200, "readout_format": ".3g"}
+        low, high, at = math.log10(low), math.log10(high), math.log10(value)
+        ticks = {"min": low, "max": high, "step": _step(low, high, at), "readout_format": ".3g"}
         return ipywidgets.FloatLogSlider(value, base=10, **ticks, **common)
-    ticks = {"min": low, "max": high, "step": (high - low) / 200, "readout_format": ".3g"}
+    ticks = {"min": low, "max": high, "step": _step(low, high, value), "readout_format": ".3g"}
     return ipywidgets.FloatSlider(value, **ticks, **common)
 
 
@@ -105,9 +112,39 @@ def _boxes(made: ipywidgets.Widget) -> list[ipywidgets.Widget]:
     return list(made.children) if isinstance(made, ipywidgets.HBox) else [made]
 
 
-def _widen(box: ipywidgets.Widget, value: Any) -> None:
-    """Let a slider reach a value that was set from elsewhere, outside its range."""
-    if isinstance(box, ipywidgets.FloatLogSlider):
-        value = math.log10(value)
-    if hasattr(box, "min") and not isinstance(value, str):
-        box.min, box.max = min(box.min, value), max(box.max, value)
+def _fit(box: ipywidgets.Widget, value: Any) -> None:
+    """Let a box reach a value that was set from elsewhere; a slider gets a tick there."""
+    if not hasattr(box, "min"):
+        return
+    at = _place(box, value)
+    low, high = min(box.min, at), max(box.max, at)
+    if isinstance(box, SLIDERS) and abs(at - _snapped(box, at)) > 1e-6 * box.step:
+        box.step = _step(low, high, at)
+    box.min, box.max = low, high
+
+
+def _step(low: float, high: float, at: float) -> float:
+    """From tick to tick, about, such that there is one at `at`: a page shows nothing between."""
+    step = (high - low) / TICKS
+    ticks = round((at - low) / step)
+    return (at - low) / ticks if ticks else step
+
+
+def _echoes(slider: ipywidgets.Widget, value: float, known: float) -> bool:
+    """Whether `value` is nothing but the page's answer to being shown `known`.
+
+    A page moves every slider to its nearest tick, and reports that as if somebody had.
+    """
+    away = _place(slider, value) - _snapped(slider, _place(slider, known))
+    return abs(away) < 1e-3 * slider.step
+
+
+def _snapped(slider: ipywidgets.Widget, at: float) -> float:
+    if at <= slider.min or at >= slider.max:
+        return at
+    return slider.min + round((at - slider.min) / slider.step) * slider.step
+
+
+def _place(box: ipywidgets.Widget, value: float) -> float:
+    """Where on its scale a value stands."""
+    return math.log10(value) if isinstance(box, ipywidgets.FloatLogSlider) else value

@@ -54,8 +54,8 @@ class Explorer(ipywidgets.VBox):
         _close_former(self)
         self._views, self._say = list(views), say
         self._drawing = threading.RLock()
-        self._panels = self._first_panels(method)
-        self.view = LiveView(self._spec(LiveView.page_theme, None), "nothing has run yet")
+        self._panels, self._words = self._first_panels(method), "nothing has run yet"
+        self.view = LiveView(self._spec(LiveView.page_theme, None), self._words)
         options = {"steps": steps, "every": every, "seed": seed, "limit": limit}
         options["pace"] = pace
         self.player = Player(method, self._show, self.view.ready, **options)
@@ -143,14 +143,13 @@ class Explorer(ipywidgets.VBox):
             return
         with self._drawing:
             self._panels = [view(record) for view in self._views]
-            words = self._say(record) if self._say else describe(self._panels)
-            self.view.push(self._spec(self.view.theme, self.view.width or None), words)
+            self._words = self._say(record) if self._say else describe(self._panels)
+            self._redraw()
 
     def _redraw(self) -> None:
-        """The same picture in another theme or width."""
+        """The panels, in the theme and the width of the page."""
         with self._drawing:
-            made = self._spec(self.view.theme, self.view.width or None)
-            self.view.push(made, describe(self._panels))
+            self.view.push(self._spec(self.view.theme, self.view.width or None), self._words)
 
     def _mark(self, status: str, bad: bool = False) -> None:
         going = self.player.playing and not bad

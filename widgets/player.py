@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from labkit.method import Method, check, fields, replace, resolve
 from labkit.record import Record
@@ -86,7 +87,8 @@ class Player:
             return "running"
         if self._run.finished:
             events = self.record.events
-            return events[-1].sentence if events else "finished"
+            ended = events and events[-1].step == self._run.step  # not a knob turned before
+            return events[-1].sentence if ended else "finished"
         return "stopped" if self._held else "ready"
 
     def begin(self) -> None:
@@ -137,7 +139,7 @@ class Player:
             rows = (self.opening if anew else 0) if self._held else math.inf
             self._want(rows, anew)
             if not anew:
-                says = ", ".join(f"{known[name].label} = {v}" for name, v in changes.items())
+                says = ", ".join(f"{known[name].label} = {_short(v)}" for name, v in changes.items())
                 self._run.recorder.note(self._run.step, says)
         self._touch()
 
@@ -236,3 +238,10 @@ class Player:
         # No daemon: to end the process inside the compiler would crash it.
         threading.Thread(target=compile, name="labkit compile", daemon=False).start()
         self._show(None, self.status)
+
+
+def _short(value: Any) -> str:
+    """A value as one says it."""
+    if isinstance(value, str) or np.ndim(value):
+        return str(value)
+    return f"{value:.4g}"

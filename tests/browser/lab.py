@@ -5,6 +5,7 @@ Neither sees the settings of the person who runs it, and the page reaches no net
 """
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -29,12 +30,14 @@ ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 90.0  # seconds: generous, since a machine may be busy and nothing compiled yet
 
-# All cells stay in the page; nothing asks a question or saves by itself.
-SETTINGS = """{
-  "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none", "autoStartDefaultKernel": true},
-  "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false},
-  "@jupyterlab/docmanager-extension:plugin": {"autosave": false}
-}"""
+# All cells stay in the page; nothing asks a question or saves by itself.  A saved notebook holds
+# the state of its widgets, as some people have it.
+SETTINGS = {
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+    "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
+}
 
 
 def chromium() -> str | None:
@@ -81,7 +84,7 @@ class Lab:
     def _server(self, home: Path) -> Iterator[None]:
         defaults = home / "config" / "labconfig"
         defaults.mkdir(parents=True)
-        (defaults / "default_setting_overrides.json").write_text(SETTINGS, encoding="utf-8")
+        (defaults / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
         places = {
             "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
             "JUPYTERLAB_SETTINGS_DIR": "settings",
@@ -238,8 +241,13 @@ class Notebook:
             [name, options],
         )
 
+    def show(self, code: str) -> "Widget":
+        """Run a cell that ends in an Explorer; returns that once it has drawn."""
+        self.add(code)
+        return self.widget(-1)
+
     def widget(self, index: int = 0) -> "Widget":
-        """The Explorer at this place, once it has drawn."""
+        """The Explorer at this place, counted from the end if negative, once it has drawn."""
         widget = Widget(self.page, self.page.locator(".labkit-explorer").nth(index))
         widget.wait_until(lambda: widget.seq > 0, "it draws a first picture")
         return widget
@@ -300,9 +308,40 @@ class Widget:
         at = float(at[0] if isinstance(at, list) else at)
         return 10.0**at if log else at
 
+    def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The x and y of the curve that the legend calls so."""
+        names = self._plot("el => el.data.map(trace => trace.name)")
+        arrays, trace = self.arrays(), names.index(name)
+        return arrays[trace, "x"], arrays[trace, "y"]
+
+    def point(self, trace: int, index: int = 0) -> tuple[float, float]:
+        """Where in the page a point of the figure is, in pixels."""
+        left, top = self._plot(
+            "(el, [trace, index]) => { const {x, y, xaxis, yaxis} = el._fullData[trace];"
+            " const axis = name => el._fullLayout[name[0] + 'axis' + name.slice(1)];"
+            " const [across, up] = [axis(xaxis), axis(yaxis)];"
+            " const corner = el.getBoundingClientRect();"
+            " return [corner.left + across._offset + across.d2p(x[index]),"
+            " corner.top + up._offset + up.d2p(y[index])]; }",
+            [trace, index],
+        )
+        return left, top
+
+    def drag(self, trace: int, index: int, right: float, down: float) -> None:
+        """Take a point of the figure and let it go elsewhere, so many pixels away."""
+        self.view.scroll_into_view_if_needed()
+        left, top = self.point(trace, index)
+        self.page.mouse.move(left, top)
+        self.page.mouse.down()
+        self.page.mouse.move(left + right, top + down, steps=8)
+        self.page.mouse.up()
+
+    def _plot(self, script: str, argument: Any = None) -> Any:
+        return self.view.locator(".js-plotly-plot").evaluate(script, argument)
+
     def arrays(self) -> dict[tuple[int, str], np.ndarray]:
         """The numbers in the figure as plotly holds them, by trace and attribute."""
-        found = self.view.locator(".js-plotly-plot").evaluate(
+        found = self._plot(
             "el => el.data.flatMap((trace, i) => ['x', 'y', 'z'].filter(a => trace[a]?.length)"
             ".map(a => [i, a, [...trace[a]].map(v => ArrayBuffer.isView(v) ? [...v] : v)]))"
         )
