@@ -3,6 +3,7 @@
 from labkit.claims import Claim
 from labkit.descent import Descent
 from labkit.fan import Fan, fan
+from labkit.loop import advance, unroll
 from labkit.method import (
     Field,
     Latest,
@@ -22,7 +23,7 @@ from labkit.problems import Problem, from_loss
 from labkit.record import Event, Record, load
 from labkit.render import figure
 from labkit.rules import Chain, Momentum, Rule, Sgd, chain
-from labkit.run import Run, advance, run, stream, unroll
+from labkit.run import Run, run, stream
 from labkit.sweep import Sweep, sweep
 
 

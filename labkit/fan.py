@@ -17,9 +17,10 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from labkit.errors import refusal
+from labkit.loop import Probe, Span, loop, strong, whole
 from labkit.method import Method, replace
 from labkit.record import Record
-from labkit.run import Probe, Run, Span, loop, strong, whole
+from labkit.run import Run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Momentum:
     """
 
     lr: float = knob(0.1, 0.01, 2.0, log=True, live=True, about="learning rate")
-    beta: float = knob(0.9, 0.0, 0.99, live=True, within=(0.0, 1.0), about="momentum")
+    beta: float = knob(0.9, 0.0, 0.99, live=True, within=(0.0, 0.9999), about="momentum")
     form: str = choice("heavy ball", "nesterov", "average")
 
     def init(self, params) -> MomentumState:

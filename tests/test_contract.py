@@ -8,9 +8,10 @@ import pytest
 from cases import CASES
 
 from labkit import check, fields, figure, replace, run, stream
+from labkit.loop import initial, see
 from labkit.method import Padded
 from labkit.render import plotly
-from labkit.run import Run, initial, see
+from labkit.run import Run
 from labkit.views import Image, Mesh, Surface, Text
 from widgets.player import Player
 

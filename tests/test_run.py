@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import importlib
 import warnings
 import weakref
 from typing import Any, NamedTuple
@@ -14,28 +13,23 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from labkit import loop as heart
 from labkit.descent import Descent
-from labkit.method import Latest, Padded, fields, knob, method, replace, static
-from labkit.problems import from_loss
-from labkit.record import load
-from labkit.rules import Sgd
-from labkit.run import (
+from labkit.loop import (
     FOREVER,
     MOST_BYTES,
     MOST_ROWS,
     PROGRAMS,
-    Run,
     advance,
-    blank,
     initial,
     most_rows,
-    run,
-    stream,
     unroll,
 )
-
-
-runner = importlib.import_module("labkit.run")  # `labkit.run` is the function
+from labkit.method import Latest, Padded, fields, knob, method, replace, static
+from labkit.problems import from_loss
+from labkit.record import load
+from labkit.rules import Sgd
+from labkit.run import Run, blank, run, stream
 
 
 class State(NamedTuple):
@@ -585,9 +579,9 @@ def cell(refs):
 
 def test_a_cell_that_is_run_again_and_again_does_not_fill_the_memory(monkeypatch):
     few = 3
-    assert runner._programs.cache_info().maxsize == PROGRAMS
-    small = functools.lru_cache(maxsize=few)(runner._programs.__wrapped__)
-    monkeypatch.setattr(runner, "_programs", small)
+    assert heart._programs.cache_info().maxsize == PROGRAMS
+    small = functools.lru_cache(maxsize=few)(heart._programs.__wrapped__)
+    monkeypatch.setattr(heart, "_programs", small)
     refs = []
     for _ in range(10):
         cell(refs)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from labkit.fan import fan
+from labkit.loop import unroll
 from labkit.method import check, fields, knob, pytree, replace
-from labkit.run import run, stream, unroll
+from labkit.run import run, stream
 from labkit.sweep import sweep
 
 
