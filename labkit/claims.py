@@ -33,11 +33,15 @@ class Claim(NamedTuple):
             raise AssertionError(str(self))
 
     def __str__(self) -> str:
+        seen, expected, verdict = self.cells()
+        return f"{self.sentence}\n  seen {seen}, {expected}: {verdict} ({self.kind})"
+
+    def cells(self) -> tuple[str, str, str]:
+        """What was seen, what was expected, and the verdict, in words."""
         verdict = "reported" if self.kind == "reported" else "holds" if self.holds else "FAILS"
         sign = {"=": "expected", "<=": "at most", ">=": "at least"}[self.relation]
         within = f" to within {self.tolerance:.2g}" if self.tolerance else ""
-        seen, expected = _short(self.seen), _short(self.expected)
-        return f"{self.sentence}\n  seen {seen}, {sign} {expected}{within}: {verdict} ({self.kind})"
+        return _short(self.seen), f"{sign} {_short(self.expected)}{within}", verdict
 
 
 def _short(value: Any) -> str:

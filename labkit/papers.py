@@ -46,6 +46,27 @@ def paper(name: str) -> Paper:
     raise unknown("paper", name, [n for row in papers().values() for n in (row.id, row.name)])
 
 
+class Recap(NamedTuple):
+    """What papers claim beside what their demonstrations show; a table in a notebook."""
+
+    papers: list[Paper]
+
+    def _repr_markdown_(self) -> str:
+        lines = ["| id | claim | seen | expected | |", "| --- | --- | --- | --- | --- |"]
+        for row in self.papers:
+            claim = row.load().claim(row.load().demo())
+            lines.append(f"| {row.id} | {row.claim} | {' | '.join(claim.cells())} |")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self._repr_markdown_()
+
+
+def recap(*ids: str) -> Recap:
+    """The claims of these papers beside measured numbers.  Raises KeyError for an unknown id."""
+    return Recap([paper(name) for name in ids])
+
+
 def table() -> str:
     """The papers as a table in Markdown, for the README."""
     head = "| id | paper | what the lab checks | kind | where |\n| --- | --- | --- | --- | --- |\n"

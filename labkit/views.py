@@ -167,15 +167,18 @@ def lines(
     log_x: bool = False,
     labels: Mapping[str, str] | None = None,
     y_range: tuple[float, float] | None = None,
+    beside: Sequence[str] = (),
 ) -> View:
     """Columns as curves over the steps, or over the column named `over`.
 
     A column [rows, k] becomes k curves.  Labels are the names of the columns unless given.
+    Columns in `beside` are drawn where a record has them: those of a run to compare with.
     """
 
     def view(record: Record) -> Panel:
         along = record[over] if over else record.steps
-        marks = [curve for name in names for curve in _curves(record, name, along, labels or {})]
+        shown = [*names, *(name for name in beside if name in record)]
+        marks = [curve for name in shown for curve in _curves(record, name, along, labels or {})]
         up = y or (_words(names[0]) if len(names) == 1 else "value")
         across = _words(over) if over and x == "step" else x
         head = title or ", ".join(map(_words, names))

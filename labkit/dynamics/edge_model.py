@@ -102,15 +102,25 @@ def demo() -> Record:
 
 views = [
     lines("loss", "loss_on_the_walls", title="Loss", y="loss", log=True),
-    lines("sharpness", "threshold", title="Sharpness of the centre", y="largest eigenvalue"),
-    lines("radius", title="Half the distance between the walls", log=True),
+    lines(
+        "sharpness",
+        "threshold",
+        title="Sharpness of the centre",
+        y="largest eigenvalue",
+        labels={"sharpness": "centre", "descent.sharpness": "descent"},
+        beside=["descent.sharpness"],
+    ),
+    lines("radius", title="From centre to wall", log=True),
 ]
 
 
 def say(record: Record) -> str:
     """Sharpness and radius, in a sentence."""
     sharpness, threshold = record.last("sharpness"), record.last("threshold")
-    where = "the walls are felt" if record.last("radius") > 10 * FLOOR else "the valley is stable"
+    if record.last("radius") > 10 * FLOOR:
+        where = "the walls are felt"
+    else:
+        where = "the radius grows" if sharpness > threshold else "the valley is stable"
     return (
         f"Step {record.steps[-1]}: sharpness of the centre {sharpness:.3g}, threshold "
         f"{threshold:.3g}, radius {record.last('radius'):.2g}: {where}."

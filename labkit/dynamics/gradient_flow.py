@@ -94,8 +94,22 @@ def demo() -> Record:
 
 
 views = [
-    lines("loss", title="Loss along the flow", log=True),
-    lines("sharpness", "threshold", title="Sharpness along the flow", y="largest eigenvalue"),
+    lines(
+        "loss",
+        title="Loss along the flow",
+        y="loss",
+        log=True,
+        labels={"loss": "flow", "descent.loss": "descent"},
+        beside=["descent.loss"],
+    ),
+    lines(
+        "sharpness",
+        "threshold",
+        title="Sharpness along the flow",
+        y="largest eigenvalue",
+        labels={"sharpness": "flow", "descent.sharpness": "descent"},
+        beside=["descent.sharpness"],
+    ),
 ]
 
 

@@ -7,17 +7,16 @@ params = {"first":  {"weights": [3, 3, channels, filters[0]], "bias": [filters[0
           "dense":  {"weights": [(side/4)^2 filters[1], classes], "bias": [classes]}}
 """
 
-import jax.random as jr
 from jaxtyping import Array, Float, Key
 
 from labkit.errors import refusal
 from labkit.method import choice, knob, pytree, size, static
-from labkit.models.layers import ACTIVATIONS, convolve, dense, layer, mean_pool
+from labkit.models.layers import ACTIVATIONS, convolve, dense, layers, mean_pool
 
 
 @pytree
 class ConvNet:
-    """Two convolutions with `filters` and a dense layer, on square images of `side` pixels.
+    """Two convolutions with `filters` and a dense layers, on square images of `side` pixels.
 
     Weights start from N(0, scale^2 / fan_in), biases from zero.
     """
@@ -44,9 +43,8 @@ class ConvNet:
             "second": (3, 3, first, second),
             "dense": ((self.side // 4) ** 2 * second, self.classes),
         }
-        keys = jr.split(key, len(shapes))
-        draws = zip(keys, shapes.items(), strict=True)
-        return {name: layer(k, shape, self.scale) for k, (name, shape) in draws}
+        made = layers(key, list(shapes.values()), self.scale)
+        return dict(zip(shapes, made, strict=True))
 
     def apply(
         self, params: dict[str, dict[str, Array]], x: Float[Array, "samples ..."]

@@ -7,6 +7,8 @@ gives what XLA's convolution gives; but on a CPU that convolution is several tim
 inside a loop or under `vmap`, where labkit mostly runs.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
@@ -14,6 +16,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Key
+
+from labkit.method import Scalar
 
 
 class Model(Protocol):
@@ -34,13 +38,23 @@ ACTIVATIONS = {
 }
 
 
-def layer(key: Key[Array, ""], shape: tuple[int, ...], scale: float = 1.0) -> dict[str, Array]:
-    """Weights of `shape`, drawn from N(0, scale^2 / fan_in), and a bias of zeros.
+def layers(
+    key: Key[Array, ""], shapes: Sequence[tuple[int, ...]], scale: Scalar = 1.0
+) -> list[dict[str, Array]]:
+    """For each of `shapes` weights, drawn from N(0, scale^2 / fan_in), and a bias of zeros.
 
     The fan-in is the product of all sides but the last.
     """
-    deviation = scale / np.sqrt(np.prod(shape[:-1])).item()
-    return {"weights": deviation * jr.normal(key, shape), "bias": jnp.zeros(shape[-1:])}
+    sizes = [math.prod(shape) for shape in shapes]
+    # One draw for all: each draw of its own takes half a second to compile.
+    draws = jnp.split(jr.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+    return [
+        {
+            "weights": scale / math.sqrt(math.prod(shape[:-1])) * draw.reshape(shape),
+            "bias": jnp.zeros(shape[-1:]),
+        }
+        for shape, draw in zip(shapes, draws, strict=True)
+    ]
 
 
 def dense(

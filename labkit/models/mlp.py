@@ -5,13 +5,12 @@ h_0 = x,   h_i = activation(h_{i-1} W_i + b_i),   output = h_{d-1} W_d + b_d
 params = [{"weights": [inputs, outputs], "bias": [outputs]}, ...]   one entry a layer
 """
 
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 from labkit.errors import refusal
 from labkit.method import choice, knob, pytree, static
-from labkit.models.layers import ACTIVATIONS, dense, layer
+from labkit.models.layers import ACTIVATIONS, dense, layers
 
 
 @pytree
@@ -33,10 +32,8 @@ class MLP:
             raise refusal("sizes", self.sizes, accepted)
 
     def init(self, key: Key[Array, ""]) -> list[dict[str, Array]]:
-        """One entry a layer, drawn with `key`."""
-        shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
-        keys = jr.split(key, len(shapes))
-        return [layer(k, shape, self.scale) for k, shape in zip(keys, shapes, strict=True)]
+        """One entry a layers, drawn with `key`."""
+        return layers(key, list(zip(self.sizes, self.sizes[1:], strict=False)), self.scale)
 
     def apply(
         self, params: list[dict[str, Array]], x: Float[Array, "samples inputs"]

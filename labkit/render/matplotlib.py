@@ -14,7 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from mpl_toolkits.mplot3d import Axes3D
 
-from labkit.render import look, page
+from labkit.render import look, page, shapes
 from labkit.render.look import Theme
 from labkit.render.matplotlib_marks import Setting, draw
 from labkit.render.page import Box, Cell, Page
@@ -175,10 +175,10 @@ def _scales(axes: Axes, panel: Panel) -> None:
 
 
 def _limits(axes: Axes, panel: Panel) -> None:
-    if panel.x_range:
-        axes.set_xlim(*panel.x_range)
-    if panel.y_range:
-        axes.set_ylim(*panel.y_range)
+    for asked, put in ((panel.x_range, axes.set_xlim), (panel.y_range, axes.set_ylim)):
+        wanted = shapes.limits(asked)
+        if wanted:
+            put(*wanted)
 
 
 def _ticks(axes: Axes, panel: Panel, theme: Theme) -> None:

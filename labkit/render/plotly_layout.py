@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from labkit.errors import refusal
-from labkit.render import look, page
+from labkit.render import look, page, shapes
 from labkit.render.look import Theme
 from labkit.render.page import Box, Cell, Page
 from labkit.render.plotly_marks import escape
@@ -39,9 +39,9 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
     tail = _tail(layout, "xaxis")
     pictured = any(isinstance(mark, Image) for mark in panel.marks)
     across, up = _domain(cell.axes, room)
-    for letter, anchor, domain, log, label, limits in (
-        ("x", "y", across, panel.log_x, panel.x, panel.x_range),
-        ("y", "x", up, panel.log_y, panel.y, panel.y_range),
+    for letter, anchor, domain, log, label, wanted in (
+        ("x", "y", across, panel.log_x, panel.x, shapes.limits(panel.x_range)),
+        ("y", "x", up, panel.log_y, panel.y, shapes.limits(panel.y_range)),
     ):
         axis = _axis(label, theme) | {
             "type": "log" if log else "linear",
@@ -52,13 +52,13 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
             "automargin": False,
         }
         axis["title"]["standoff"] = 6
-        axis |= {"nticks": 5} if log else {}
+        axis |= {"nticks": 5, "tickformat": "~g"} if log else {}
         if panel.equal or pictured:
             # Not "domain": plotly.js 4.1 loses the height of such axes when their data grow.
             axis["constrain"] = "range"
             axis |= {"scaleanchor": "x" + tail, "scaleratio": 1} if letter == "y" else {}
-        if limits:
-            texts[f"{letter}axis{tail}.range"] = _range(limits, log)
+        if wanted:
+            texts[f"{letter}axis{tail}.range"] = _range(wanted, log)
         elif pictured and letter == "y":
             axis["autorange"] = "reversed"  # row 0 of a picture is its top
         layout[f"{letter}axis{tail}"] = axis

@@ -35,6 +35,12 @@ def links(places: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return broken(array(places)[edges[:, 0]], array(places)[edges[:, 1]])
 
 
+def limits(wanted: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The range of an axis, or None where it is not known, as in a first picture without data."""
+    known = wanted is not None and bool(np.isfinite(np.asarray(wanted, float)).all())
+    return wanted if known else None
+
+
 def span(z: np.ndarray) -> tuple[float, float]:
     """The range of the finite values, never empty: a constant field has colours too."""
     finite = array(z)[np.isfinite(array(z))]

