@@ -118,7 +118,7 @@ def lanczos(
     copies of eigenvalues.  When the vectors span an invariant subspace the run ends, and
     `count` says where (0 for a zero start); with a key `restart` it goes on from a random
     direction with beta = 0, and finds repeated eigenvalues again.  A NaN from `matvec` stays
-    in `alpha` and ends the run.
+    in `alpha`; without a key it ends the run.
 
     Raises ValueError when `order` is not from 1 to n.
     Source: Lanczos 1950; Parlett, The Symmetric Eigenvalue Problem, chapters 6 and 13.

@@ -30,8 +30,7 @@ class Descent:
     rule: Rule
 
     def __post_init__(self):
-        if isinstance(self.rule, tuple):  # optax's transformations are pairs of functions
-            object.__setattr__(self, "rule", as_rule(self.rule))
+        object.__setattr__(self, "rule", as_rule(self.rule))
 
     def init(self, key) -> State:
         w = self.problem.start(key)

@@ -25,15 +25,16 @@ SOLUTION = re.compile(
 )
 
 
-def expect(answer: Any, expected: Any, *, tolerance: float = 0.0, hint: str) -> None:
+def expect(answer: Any, expected: Any, *, tolerance: float = 1e-9, hint: str) -> None:
     """Say that `answer` is right: a number, an array or a text.
 
-    Numbers may be off by `tolerance`; of texts, case and spaces at the ends do not count.
+    Numbers may be off by `tolerance`, which by default is for rounding alone; of texts, case
+    and spaces at the ends do not count.
     Raises AssertionError, which gives the hint, when it is wrong.
     """
     if not _same(answer, expected, tolerance):
         raise AssertionError(f"Not yet: {_short(answer)} is not the answer.  Hint: {hint}")
-    within = f" to within {tolerance:.3g}" if tolerance else ""
+    within = f" to within {tolerance:.3g}" if tolerance > 1e-9 else ""
     print(f"Right: {_short(answer)} is as expected{within}.")
 
 

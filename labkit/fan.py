@@ -7,9 +7,8 @@ choices, which change the program, take turns.
 import dataclasses
 import functools
 import itertools
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +16,13 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from labkit.errors import refusal
-from labkit.loop import Probe, Span, loop, strong, whole
+from labkit.loop import MOST_ROWS, Probe, loop, most_rows, see, strong, whole
 from labkit.method import Method, replace
 from labkit.record import Record
 from labkit.run import Run
+
+
+FEW = 8  # lanes for which a call may record as much as a single run's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,37 +115,49 @@ def _together(structure: Any, runs: list[Run], how: str) -> None:
     apart = tuple(any(leaf is not column[0] for leaf in column) for column in columns)
     each = [jnp.stack(column) for column, is_apart in zip(columns, apart, strict=True) if is_apart]
     shared = [column[0] for column, is_apart in zip(columns, apart, strict=True) if not is_apart]
-    keys = jnp.stack([jnp.stack([one.init_key, one.key]) for one in lanes])
-    first = runs[0]
-    rows = 2 + (first.end - first.step) // first.every
-    most = 2 ** math.ceil(math.log2(rows))  # so that a longer run is often the same program
-    program = _program(structure, first.probes, apart, most, how, tuple(devices))
-    span = whole(Span(0, rows, first.every, 0, first.end))
-    out = program(each, shared, keys, span)
-    state, seen = out.state, jax.device_get(out._replace(state=None))
-    for lane, one in enumerate(runs):
-        at = lambda a, lane=lane: a[lane]
-        one.keep(jax.tree.map(at, seen), jax.tree.map(at, state))
+    init_keys, keys = (jnp.stack([getattr(o, k) for o in lanes]) for k in ("init_key", "key"))
+    programs = _programs(structure, runs[0].probes, apart, len(lanes), how, tuple(devices))
+    state = programs.init(each, shared, init_keys)
+    while not all(one.finished for one in runs):
+        spans = jax.tree.map(lambda *n: jnp.stack(n), *(whole(o.span(MOST_ROWS)) for o in lanes))
+        out = programs.advance((each, state, keys, spans), shared)
+        state, seen = out.state, jax.device_get(out._replace(state=None))
+        for lane, one in enumerate(runs):
+            at = lambda a, lane=lane: a[lane]
+            if not one.finished:
+                one.keep(jax.tree.map(at, seen), jax.tree.map(at, state))
+
+
+class _Programs(NamedTuple):
+    init: Callable
+    advance: Callable
 
 
 @functools.lru_cache(maxsize=16)
-def _program(structure, probes, apart, most, how, devices):
-    def one_lane(each, keys, shared, span):
-        each, shared = iter(each), iter(shared)
-        leaves = [next(each) if is_apart else next(shared) for is_apart in apart]
-        method = jax.tree.unflatten(structure, leaves)
-        state = strong(method.init(keys[0]))
-        return loop(method, state, keys[1], span, probes, most)
+def _programs(structure, probes, apart, lanes, how, devices) -> _Programs:
+    """All lanes at once; leaves that are `apart` have a leading axis, as all else but `shared`."""
 
-    def lanes(each, shared, keys, span):
-        if how == "map":
-            one = lambda lane: one_lane(lane[0], lane[1], shared, span)
-            return jax.lax.map(one, (each, keys))
-        return jax.vmap(one_lane, (0, 0, None, None))(each, keys, shared, span)
+    def method_of(each, shared):
+        each, shared = iter(each), iter(shared)
+        return structure.unflatten(next(each) if is_apart else next(shared) for is_apart in apart)
+
+    def init(each, shared, keys):
+        return jax.vmap(lambda each, key: strong(method_of(each, shared).init(key)))(each, keys)
+
+    def one_lane(lane, shared):
+        each, state, key, span = lane
+        method = method_of(each, shared)
+        shapes = jax.eval_shape(lambda s: see(method, s, probes), state)
+        most = max(1, most_rows(shapes) // max(1, lanes // FEW))
+        return loop(method, state, key, span, probes, most)
+
+    def advance(all_lanes, shared):
+        one = lambda lane: one_lane(lane, shared)
+        return jax.lax.map(one, all_lanes) if how == "map" else jax.vmap(one)(all_lanes)
 
     if len(devices) > 1:
-        lane, whole = PartitionSpec("lane"), PartitionSpec()
-        specs = {"in_specs": (lane, whole, lane, whole), "out_specs": lane}
         mesh = Mesh(np.array(devices), ("lane",))
-        lanes = jax.shard_map(lanes, mesh=mesh, **specs, check_vma=False)
-    return jax.jit(lanes)
+        lane, all_of_it = PartitionSpec("lane"), PartitionSpec()
+        specs = {"in_specs": (lane, all_of_it), "out_specs": lane, "check_vma": False}
+        advance = jax.shard_map(advance, mesh=mesh, **specs)
+    return _Programs(jax.jit(init), jax.jit(advance))

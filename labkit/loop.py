@@ -16,6 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
+from labkit.errors import refusal
 from labkit.method import Latest, Method, State
 from labkit.record import all_finite
 
@@ -205,8 +206,11 @@ def unroll(
 ) -> tuple[State, dict[str, Array]]:
     """The last state and all rows [steps + 1, ...] as a plain scan: differentiable.
 
-    Sees the same as `run(method, steps)`, but never stops early.
+    Sees the same as `run(method, steps)`, but never stops early, and keeps all rows of what
+    is `Latest`.  Raises ValueError for a host method.
     """
+    if getattr(method, "host", False):
+        raise refusal("method", type(method).__name__, "a method whose steps are compiled")
     key = jr.key(key) if isinstance(key, int | np.integer) else key
     init_key, run_key = jr.split(key)
 

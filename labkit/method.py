@@ -75,6 +75,7 @@ class Field(NamedTuple):
     within: tuple[float, float] = (-math.inf, math.inf)  # what is accepted at all
     options: tuple[str, ...] = ()
     about: str = ""
+    rank: int | None = None  # of a knob: 0 for a number, None where any will do
 
     @property
     def label(self) -> str:
@@ -91,8 +92,11 @@ def knob(
     live: bool = False,
     within: tuple[float, float] | None = None,
     about: str = "",
+    per_entry: bool = False,
 ) -> Any:
     """A number, or an array of numbers, that a slider turns between `low` and `high`.
+
+    Which of the two, the default says; a number that is `per_entry` may also be an array.
 
     `within` bounds what is accepted at all (a slider shows only a part of it): every
     finite number, or for a `log` knob every positive one.  A `live` knob may change in
@@ -101,7 +105,7 @@ def knob(
     if within is None:
         within = (math.ulp(0.0), math.inf) if log else (-math.inf, math.inf)
     meta = {"kind": "knob", "low": low, "high": high, "log": log, "live": live}
-    meta |= {"within": within, "about": about}
+    meta |= {"within": within, "about": about, "rank": None if per_entry else np.ndim(default)}
     if np.ndim(default):
         return dataclasses.field(default_factory=lambda: np.array(default, float), metadata=meta)
     return dataclasses.field(default=default, metadata=meta)
@@ -162,14 +166,14 @@ def _fields(part: Any, prefix: str) -> Iterator[Field]:
             yield from _fields(value, f"{prefix}{name}.")
 
 
-def _is_part(value: Any) -> bool:
+def is_part(value: Any) -> bool:
     """Whether `value` was made by `pytree`: a stranger's dataclass has nothing to turn."""
     return getattr(type(value), "is_part", False)
 
 
 def _parts(part: Any) -> Iterator[tuple[str, Any, Mapping]]:
     """(name, value, metadata) of each field of a part or entry of a tuple."""
-    if _is_part(part):
+    if is_part(part):
         for field in dataclasses.fields(part):
             yield field.name, getattr(part, field.name), field.metadata
     elif type(part) in (tuple, list):
@@ -193,19 +197,24 @@ def replace(method: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def resolve(method: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` with each name in full.  Raises KeyError for one that names no field, or two."""
+    """`changes` with each name in full.
+
+    Raises KeyError for one that names no field, ValueError for one that names several.
+    """
     known, full = fields(method), {}
     for name, value in changes.items():
         ends = [name] if name in known else [n for n in known if n.endswith("." + name)]
-        if len(ends) != 1:
-            raise unknown(f"field of {type(method).__name__}", name, ends or known)
+        if len(ends) > 1:
+            raise refusal("field", name, f"a name in full: {' or '.join(ends)}")
+        if not ends:
+            raise unknown(f"field of {type(method).__name__}", name, known)
         full[ends[0]] = value
     return full
 
 
 def _replaced(part: Any, path: Sequence[str], value: Any) -> Any:
     name, *rest = path
-    if _is_part(part):
+    if is_part(part):
         if rest:
             value = _replaced(getattr(part, name), rest, value)
         return dataclasses.replace(part, **{name: value})
@@ -238,6 +247,9 @@ def _check_knob(field: Field, owner: str) -> None:
         values = np.asarray(field.value).astype(float, casting="same_kind")
     except (TypeError, ValueError):
         raise refusal(field.name, field.value, f"a number ({owner})") from None
+    if field.rank is not None and values.ndim != field.rank:
+        kind = f"an array of {field.rank} axes" if field.rank else "one number"
+        raise refusal(field.name, field.value, f"{kind} ({owner})")
     if not (np.isfinite(values).all() and (values >= low).all() and (values <= high).all()):
         raise refusal(field.name, field.value, f"{_interval(low, high)} ({owner})")
 
@@ -253,7 +265,7 @@ def _check_parts(part: Any) -> None:
     for _, value, meta in _parts(part):
         if "kind" not in meta:
             _check_parts(value)
-    if _is_part(part) and hasattr(part, "check"):
+    if is_part(part) and hasattr(part, "check"):
         part.check()
 
 

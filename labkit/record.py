@@ -6,6 +6,7 @@ buffers and hands out such snapshots without copying.
 
 import dataclasses
 import json
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -116,7 +117,7 @@ class Record:
         ragged = {}
         for name, values in self.columns.items():
             if values.dtype == object:
-                ragged[name] = [v if isinstance(v, str) else np.asarray(v).tolist() for v in values]
+                ragged[name] = [v.tolist() if hasattr(v, "tolist") else v for v in values]
             else:
                 arrays["column:" + name] = values
         about = {"events": self.events, "meta": dict(self.meta), "ragged": ragged}
@@ -137,16 +138,25 @@ def load(path: str | Path) -> Record:
     except BROKEN as error:
         raise ValueError(f"{path} is no whole record: {error}") from error
     for name, rows in about["ragged"].items():
-        columns[name] = objects(v if isinstance(v, str) else np.asarray(v) for v in rows)
+        columns[name] = objects(map(_array, rows))
     columns = {name: columns[name] for name in about["order"]}
     return Record(steps, columns, tuple(Event(*e) for e in about["events"]), about["meta"])
+
+
+def _array(row: Any) -> Any:
+    """A row of numbers as an array; a text, or lists in lists, as they are."""
+    try:
+        return row if isinstance(row, str) else np.asarray(row)
+    except ValueError:  # not of one shape
+        return row
 
 
 def objects(rows: Iterable) -> np.ndarray:
     """A column of texts or of arrays that differ in length."""
     rows = list(rows)
     column = np.empty(len(rows), object)
-    column[:] = rows
+    for index, row in enumerate(rows):  # at once, rows of one length would become a matrix
+        column[index] = row
     return column
 
 
@@ -162,39 +172,47 @@ class Recorder:
             raise refusal("limit", limit, "2 rows or more, or None")
         self.limit, self.meta = limit, dict(meta or {})
         self.events: list[Event] = []
+        self.state: Any = None  # after the last row
+        # A widget's thread adds rows while a cell looks at the record.
+        self._lock = threading.RLock()
         self._rows = 0
         self._buffers: dict[str, np.ndarray] = {}
         self._latest: set[str] = set()
 
-    def add(self, steps: np.ndarray, seen: Mapping[str, Any]) -> None:
+    def add(self, steps: np.ndarray, seen: Mapping[str, Any], state: Any = None) -> None:
         """Append rows: `steps` [rows] and, by name, what was seen [rows, ...].
 
-        Raises ValueError when the names are not those of the rows before.
+        `state` is that after the last of them.  Raises ValueError when the names are not
+        those of the rows before.
         """
         new = {"": steps, **plain(seen)}
         if self._buffers and new.keys() != self._buffers.keys():
             names, before = (", ".join(sorted(n for n in c if n)) for c in (new, self._buffers))
             raise refusal("columns", names, f"at every step the same: {before}")
-        for name, values in new.items():
-            if isinstance(seen.get(name), Latest):
-                self._latest.add(name)
-                self._buffers[name] = values[-1:]
-            else:
-                self._append(name, values)
-        self._rows += len(steps)
+        with self._lock:
+            for name, values in new.items():
+                if isinstance(seen.get(name), Latest):
+                    self._latest.add(name)
+                    self._buffers[name] = values[-1:]
+                else:
+                    self._append(name, values)
+            self._rows += len(steps)
+            self.state = state
 
     def note(self, step: int, sentence: str) -> None:
         """Leave an event."""
-        self.events.append(Event(int(step), sentence))
+        with self._lock:
+            self.events.append(Event(int(step), sentence))
 
-    def record(self, state: Any = None) -> Record:
+    def record(self) -> Record:
         """What has been seen so far."""
-        columns = {
-            name: buffer if name in self._latest else buffer[: self._rows]
-            for name, buffer in self._buffers.items()
-        }
-        steps = columns.pop("", np.zeros(0, int))
-        return Record(steps, columns, tuple(self.events), dict(self.meta), state)
+        with self._lock:
+            columns = {
+                name: buffer if name in self._latest else buffer[: self._rows]
+                for name, buffer in self._buffers.items()
+            }
+            steps = columns.pop("", np.zeros(0, int))
+            return Record(steps, columns, tuple(self.events), dict(self.meta), self.state)
 
     def _append(self, name: str, values: np.ndarray) -> None:
         buffer = self._buffers.get(name, values[:0])
@@ -218,10 +236,11 @@ class Recorder:
 
     def thin(self) -> None:
         """Drop every second row."""
-        for name, buffer in self._buffers.items():
-            if name not in self._latest:
-                self._buffers[name] = buffer[: self._rows : 2].copy()
-        self._rows = (self._rows + 1) // 2
+        with self._lock:
+            for name, buffer in self._buffers.items():
+                if name not in self._latest:
+                    self._buffers[name] = buffer[: self._rows : 2].copy()
+            self._rows = (self._rows + 1) // 2
 
 
 def plain(seen: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -5,9 +5,9 @@ a number, where a closure over it costs a compilation.  Rules enter `optax.chain
 optax's own enter `Descent`.
 
 `edge()` of a rule is the largest curvature at which it is stable on a quadratic.  On
-1/2 h w^2 a rule with momentum is w'' = a(h) w' - b w for two numbers a, b; it is stable
-while both roots of z^2 - a z + b lie in the unit circle, that is |b| < 1 and |a| < 1 + b,
-and it is at z = -1 that they leave it as h grows.
+1/2 h w^2 a rule with momentum is w'' = a(h) w' - b(h) w; it is stable while both roots of
+z^2 - a z + b lie in the unit circle, that is |b| < 1 and |a| < 1 + b, and it is at z = -1
+that they leave it as h grows.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -147,9 +147,8 @@ class Optax:
 
 
 def as_rule(rule: Any) -> Rule:
-    """`rule` itself, or an optax transformation made into a part of a method."""
-    known = getattr(type(rule), "is_part", False)
-    return rule if known else Optax(rule)
+    """`rule` itself, or an optax transformation, a pair of functions, made into a part."""
+    return Optax(rule) if isinstance(rule, tuple) else rule
 
 
 def _scaled(scale: Scalar, tree: PyTree) -> PyTree:

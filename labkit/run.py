@@ -14,8 +14,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
+from labkit.device import version
 from labkit.errors import refusal
-from labkit.loop import FOREVER, MOST_ROWS, Advanced, Probe, advance, initial, see
+from labkit.loop import FOREVER, MOST_ROWS, Advanced, Probe, Span, advance, initial, see
 from labkit.method import Method, State, cast, check, fields
 from labkit.record import Record, Recorder, all_finite, one_row
 
@@ -47,11 +48,12 @@ class Run:
                 "state of after", None, "a whole record of a run, not loaded or cut short"
             )
         self.every, self.probes = min(int(every), FOREVER), tuple((probes or {}).items())
+        seed = int(key) if isinstance(key, int | np.integer) else None
+        made = {"labkit": version("labkit"), "key": seed, "every": self.every, "steps": int(steps)}
+        self.recorder = Recorder(limit, {"method": type(method).__name__, **made})
         self.turn(method)
         self.host = getattr(method, "host", False)
-        key = jr.key(key) if isinstance(key, int | np.integer) else key
-        self.init_key, self.key = jr.split(key)
-        self.recorder = Recorder(limit, about(method))
+        self.init_key, self.key = jr.split(key if seed is None else jr.key(seed))
         self.state = None if after is None else after.state
         self.step = 0 if after is None else int(after.steps[-1])
         self.next = 0 if after is None else self._stride()  # step of the next row
@@ -62,6 +64,8 @@ class Run:
         """Go on with other knobs.  Raises ValueError, and changes nothing, when refused."""
         check(method)
         self.method = cast(method)
+        values = {n: np.asarray(field.value).tolist() for n, field in fields(method).items()}
+        self.recorder.meta["fields"] = values
 
     def compile(self) -> None:
         """Make the programs now, so that the first rows come at once afterwards."""
@@ -78,7 +82,7 @@ class Run:
     @property
     def record(self) -> Record:
         """What has been seen so far."""
-        return self.recorder.record(self.state)
+        return self.recorder.record()
 
     def advance(self, rows: int) -> int:
         """Go `rows` rows further, or to the end; returns how many rows were seen.
@@ -100,10 +104,14 @@ class Run:
         """The next step that is a multiple of the stride."""
         return (self.step // self.every + 1) * self.every
 
+    def span(self, rows: int) -> Span:
+        """The next `rows` rows; none when the run is finished."""
+        first = min(self.next, self.end) - self.step
+        return Span(self.step, 0 if self.finished else rows, self.every, first, self.end)
+
     def _advanced(self, rows: int) -> Advanced:
-        first, start = min(self.next, self.end) - self.step, self.step
-        options = {"first": first, "end": self.end, "probes": self.probes}
-        return advance(self.method, self.state, self.key, start, rows, self.every, **options)
+        span = self.span(rows)._asdict()
+        return advance(self.method, self.state, self.key, **span, probes=self.probes)
 
     def _rows(self, rows: int) -> int:
         out = self._advanced(rows)
@@ -114,7 +122,9 @@ class Run:
         """Take in what `advance` gave back: rows on the host, the state wherever it is."""
         rows = lambda a: a[: out.rows]
         self.state = state
-        self._keep(rows(out.steps), jax.tree.map(rows, out.seen), bool(out.done), bool(out.finite))
+        if out.rows:
+            seen = jax.tree.map(rows, out.seen)
+            self._keep(rows(out.steps), seen, bool(out.done), bool(out.finite))
 
     def _host_row(self) -> int:
         is_done = getattr(self.method, "done", lambda state: False)
@@ -129,7 +139,7 @@ class Run:
         return 1
 
     def _keep(self, steps: np.ndarray, seen: Mapping[str, Any], done: bool, finite: bool) -> None:
-        self.recorder.add(steps, seen)
+        self.recorder.add(steps, seen, self.state)
         self.step = int(steps[-1])
         if not finite:
             self._note_not_finite(seen)
@@ -164,12 +174,6 @@ def blank(method: Method) -> Record:
     return recorder.record()
 
 
-def about(method: Method) -> dict[str, Any]:
-    """What a record says of the method that made it."""
-    values = {name: np.asarray(field.value).tolist() for name, field in fields(method).items()}
-    return {"method": type(method).__name__, "fields": values}
-
-
 def stream(
     method: Method,
     steps: int | None = None,
@@ -184,7 +188,8 @@ def stream(
     """Yield the growing record: first the start, then after each `chunk` of rows.
 
     Args that a run takes: `steps` (default: the method's own), `key` (a seed or a JAX key),
-    `every` (steps between rows), `probes` (further columns: name -> function of the state),
+    `every` (steps between rows), `probes` (further columns: name -> function of the state;
+    another function is another program, so define it once),
     `limit` (rows after which a record thins itself), `after` (a record to go on from).
     Without `chunk`, as much is run at a time as takes a tenth of a second.
     """

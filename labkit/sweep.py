@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from labkit.errors import refusal
-from labkit.method import method, static
+from labkit.method import is_part, method, static
 
 
 class State(NamedTuple):
@@ -54,5 +54,4 @@ def sweep(function: Any, over: Any, name: str = "value") -> Sweep:
     over = jnp.asarray(over)
     if over.ndim == 0 or len(over) == 0:
         raise refusal("over", over, "an array of one value or more")
-    known = getattr(type(function), "is_part", False)
-    return Sweep(function if known else jax.tree_util.Partial(function), over, name)
+    return Sweep(function if is_part(function) else jax.tree_util.Partial(function), over, name)

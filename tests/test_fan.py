@@ -14,6 +14,7 @@ import pytest
 
 from labkit.descent import Descent
 from labkit.fan import Fan, fan
+from labkit.loop import MOST_ROWS
 from labkit.method import Latest, Padded, choice, knob, method, replace, size
 from labkit.problems import LeastSquares
 from labkit.record import Record
@@ -224,21 +225,29 @@ def test_data_are_shared_by_all_lanes_and_not_copied(monkeypatch):
     shapes = []
 
     def spied(*arguments):
-        program = real(*arguments)
+        def call(lanes, shared):
+            shapes.append(([a.shape for a in lanes[0]], [a.shape for a in shared]))
+            return programs.advance(lanes, shared)
 
-        def call(each, shared, keys, span):
-            shapes.append(([a.shape for a in each], [a.shape for a in shared]))
-            return program(each, shared, keys, span)
-
-        return call
+        programs = real(*arguments)
+        return programs._replace(advance=call)
 
     module = sys.modules["labkit.fan"]
-    real = module._program
-    monkeypatch.setattr(module, "_program", spied)
+    real = module._programs
+    monkeypatch.setattr(module, "_programs", spied)
     fan(Walk(data=jnp.zeros((50, 3))), STEPS, over={"rate": [0.5, 0.9, 1.0]})
     [(each, shared)] = shapes
     assert (50, 3) in shared
     assert all(shape == (3,) for shape in each)  # the knobs, one a lane
+
+
+def test_a_fan_longer_than_a_call_records_is_that_of_a_run():
+    steps = MOST_ROWS + 40
+    fanned = fan(WALK, steps, over={"rate": [0.5, 0.9]})
+    for rate, record in zip([0.5, 0.9], fanned.records, strict=True):
+        alone = run(replace(WALK, {"rate": rate}), steps)
+        np.testing.assert_array_equal(record.steps, alone.steps)
+        np.testing.assert_allclose(record["x"], alone["x"], rtol=CLOSE)
 
 
 def test_other_values_are_the_same_program(compilations):

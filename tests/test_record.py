@@ -272,9 +272,9 @@ def rich():
             "picture": Latest(np.eye(2) * step),
             "padded": Padded(np.arange(3.0), step),
         }
-        recorder.add(np.array([10 * step]), one_row(seen))
+        recorder.add(np.array([10 * step]), one_row(seen), "a state")
     recorder.note(20, "ended, naïvely")
-    return recorder.record("a state")
+    return recorder.record()
 
 
 def test_a_record_is_the_same_after_saving_and_loading(tmp_path):

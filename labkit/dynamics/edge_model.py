@@ -8,8 +8,9 @@ descent from both sides, split into what they have in common and what not, gives
     u  <-  H(m) u / |H(m) u|                     one step of the power method
 
 Two gradients and one Hessian product a step: the cheapest picture of the regime.  The
-radius grows while the slope across is above 2 / lr; a large radius feels the walls, which
-pushes the centre to where it is flatter.
+radius grows while the slope across is above 2 / lr (or below 0); a large radius feels the
+walls, which pushes the centre to where it is flatter.  The power method finds the curvature
+that is largest in size, here the positive one.
 
 Source: F003, labkit's own reconstruction of an edge flow, not checked against a paper.
 """
@@ -42,7 +43,6 @@ class State(NamedTuple):
     centre: PyTree  # m, parameters
     direction: PyTree  # u, a unit vector
     radius: Float[Array, ""]  # r
-    sharpness: Float[Array, ""]  # u.H(m)u
 
 
 @method
@@ -56,24 +56,25 @@ class EdgeModel:
         centre = self.problem.start(key)
         pairs = curvature.top_eigenpairs(self.problem.loss, centre, 1)
         direction = ravel_pytree(centre)[1](pairs.vectors[:, 0])
-        return State(centre, direction, jnp.full_like(pairs.values[0], FLOOR), pairs.values[0])
+        return State(centre, direction, jnp.full_like(pairs.values[0], FLOOR))
 
     def step(self, state: State, key) -> State:
         del key
         slope = jax.grad(self.problem.loss)
-        m, u, r, _ = state
+        m, u, r = state
         plus, minus = slope(_moved(m, r, u)), slope(_moved(m, -r, u))
         across = _dot(u, _moved(plus, -1.0, minus)) / (2.0 * r)
         centre = _moved(_moved(m, -self.lr / 2, plus), -self.lr / 2, minus)
         radius = jnp.maximum(r * jnp.abs(self.lr * across - 1.0), FLOOR)
         turned = curvature.hvp(self.problem.loss, m, u)
         norm = jnp.sqrt(_dot(turned, turned))
-        direction = jax.tree.map(lambda a: a / norm, turned)
-        return State(centre, direction, radius, _dot(u, turned))
+        direction = jax.tree.map(lambda a, b: jnp.where(norm > 0, a / norm, b), turned, u)
+        return State(centre, direction, radius)
 
     def observe(self, state: State) -> dict[str, Array]:
-        m, u, r, sharpness = state
+        m, u, r = state
         loss = self.problem.loss
+        sharpness = _dot(u, curvature.hvp(loss, m, u))
         walls = (loss(_moved(m, r, u)) + loss(_moved(m, -r, u))) / 2
         threshold = jnp.asarray(2.0 / self.lr, sharpness.dtype)
         seen = {"loss": loss(m), "loss_on_the_walls": walls, "radius": r}

@@ -41,8 +41,7 @@ from labkit.views import lines
 
 class State(NamedTuple):
     descent: DescentState  # at step t
-    before: PyTree  # w[t-1]
-    middle: PyTree  # the midpoint around t-1
+    before: PyTree  # w[t-1]; at step 0, w[0]
     pairs: curvature.Eigenpairs  # of the Hessian at w[t]
 
 
@@ -68,22 +67,28 @@ class EdgeOfStability:
     def init(self, key) -> State:
         descent = self._descent().init(key)
         pairs = curvature.top_eigenpairs(self.problem.loss, descent.w, self.directions)
-        return State(descent, descent.w, descent.w, pairs)
+        return State(descent, descent.w, pairs)
 
     def step(self, state: State, key) -> State:
         now = self._descent().step(state.descent, key)
-        before, middle = state.descent.w, _midpoint(state.before, state.descent.w, now.w)
-        return State(now, before, middle, self._eigenpairs(now.w, state.pairs))
+        return State(now, state.descent.w, self._eigenpairs(now.w, state.pairs))
+
+    def midpoint(self, state: State) -> PyTree:
+        """(w[t-1] + 2 w[t] + w[t+1]) / 4; w[t+1] is found for it by a step ahead."""
+        after = self._descent().step(state.descent, None).w
+        mean = lambda a, b, c: (a + 2.0 * b + c) / 4.0
+        return jax.tree.map(mean, state.before, state.descent.w, after)
 
     def observe(self, state: State) -> dict[str, Array]:
-        midpoint = self._eigenpairs(state.middle, state.pairs)
+        middle = self.midpoint(state)
+        midpoint = self._eigenpairs(middle, state.pairs)
         return {
             **self._descent().observe(state.descent),
             "sharpness": state.pairs.values[0],
             "eigenvalues": state.pairs.values,
             "residual": state.pairs.residuals[0],
             "midpoint_sharpness": midpoint.values[0],
-            "midpoint_loss": self.problem.loss(state.middle),
+            "midpoint_loss": self.problem.loss(middle),
             "threshold": jnp.asarray(self.rule.edge(), state.pairs.values.dtype),
         }
 
@@ -93,10 +98,6 @@ class EdgeOfStability:
     def _eigenpairs(self, w: PyTree, near: curvature.Eigenpairs) -> curvature.Eigenpairs:
         matmat = curvature.hessian(self.problem.loss, w)
         return curvature.block_krylov(matmat, near.vectors, blocks=2)
-
-
-def _midpoint(before: PyTree, at: PyTree, after: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b, c: (a + 2.0 * b + c) / 4.0, before, at, after)
 
 
 def crossing(record: Record) -> int | None:
@@ -125,7 +126,9 @@ def demo() -> Record:
 
     The midpoints themselves are in the column `w`, for other motions to be compared with.
     """
-    return run(example(), 500, every=3, probes={"w": lambda s: ravel_pytree(s.middle)[0]})
+    descent = example()
+    middle = lambda state: ravel_pytree(descent.midpoint(state))[0]
+    return run(descent, 500, every=3, probes={"w": middle})
 
 
 views = [
@@ -153,9 +156,9 @@ def say(record: Record) -> str:
 
 
 def claim(record: Record) -> Claim:
-    """F001: once there, the sharpness stays at its threshold, while the loss goes on falling."""
+    """F001: once there, the sharpness stays at its threshold."""
     late = settled(record)
     seen = np.median(late["sharpness"] / late["threshold"]) if len(late) else np.nan
-    # It lies a little above: seen 1.03 to 1.06 over sample sizes and seeds.
+    # It lies a little above, at 1.02 to 1.07 over sample sizes, seeds and learning rates.
     sentence = "From 50 steps after the crossing on, median sharpness / threshold"
     return Claim(seen, expected=1.025, tolerance=0.05, sentence=sentence)

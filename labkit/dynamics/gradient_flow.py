@@ -125,17 +125,19 @@ def say(record: Record) -> str:
 def claim(record: Record) -> Claim:
     """F002: descent follows the flow to the edge, then departs; the flow's sharpness goes on.
 
-    Three numbers, each to be at least 1: distance at the end over twice that at the
-    crossing; flow's over descent's sharpness at the end; and that sharpness over threshold.
+    Four numbers, each to be at least 1: 5 % of the way to the crossing over the distance
+    there; the distance at the end over twice that; the flow's over descent's sharpness at the
+    end; and that sharpness over the threshold.
     """
     first = crossing(record)
     if first is None:
-        seen = np.full(3, np.nan)
+        seen = np.full(4, np.nan)
     else:
         apart = distance(record)
         sharper = record.last("sharpness") / record.last("descent.sharpness")
         past = record.last("sharpness") / record.last("threshold")
-        grown = apart[-1] / max(2 * apart[first], np.finfo(np.float32).tiny)
-        seen = np.array([grown, sharper, past])
-    sentence = "Growth of the distance after the crossing / 2, sharpness / descent's, / threshold"
+        there = max(apart[first], np.finfo(np.float32).tiny)
+        near = 0.05 * travelled(record.until(record.steps[first])) / there
+        seen = np.array([near, apart[-1] / (2 * there), sharper, past])
+    sentence = "5 % of the way / distance, its growth / 2, sharpness / descent's, / threshold"
     return Claim(seen, 1.0, 0.0, sentence, relation=">=")

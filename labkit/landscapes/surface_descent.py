@@ -21,7 +21,7 @@ from labkit.descent import Descent, State
 from labkit.method import Latest, method
 from labkit.problems import EdgeToy, Surface
 from labkit.record import Record
-from labkit.rules import Rule, Sgd
+from labkit.rules import Rule, Sgd, as_rule
 from labkit.run import run
 from labkit.views import Panel, Points, Raster, View, lines, path
 
@@ -37,6 +37,9 @@ class SurfaceDescent:
     rule: Rule = Sgd(lr=0.01)
 
     steps = 200
+
+    def __post_init__(self):
+        object.__setattr__(self, "rule", as_rule(self.rule))
 
     def init(self, key) -> State:
         return Descent(self.problem, self.rule).init(key)

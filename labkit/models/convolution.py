@@ -16,7 +16,7 @@ from labkit.models.layers import ACTIVATIONS, convolve, dense, layers, mean_pool
 
 @pytree
 class ConvNet:
-    """Two convolutions with `filters` and a dense layers, on square images of `side` pixels.
+    """Two convolutions with `filters` and a dense layer, on square images of `side` pixels.
 
     Weights start from N(0, scale^2 / fan_in), biases from zero.
     """

@@ -32,7 +32,7 @@ class MLP:
             raise refusal("sizes", self.sizes, accepted)
 
     def init(self, key: Key[Array, ""]) -> list[dict[str, Array]]:
-        """One entry a layers, drawn with `key`."""
+        """One entry a layer, drawn with `key`."""
         return layers(key, list(zip(self.sizes, self.sizes[1:], strict=False)), self.scale)
 
     def apply(

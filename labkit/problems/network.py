@@ -39,8 +39,11 @@ class Regression:
     y: Float[Array, "samples ..."]
 
     def check(self):
-        """Raise ValueError unless x and y have as many samples."""
+        """Raise ValueError unless x and y have as many samples, and y what the model gives."""
         _check_rows(self.x, self.y)
+        fits = (len(self.x), _outputs(self))
+        if self.y.size != fits[0] * fits[1]:
+            raise refusal("shape of y", self.y.shape, f"{fits}, one number for each output")
 
     @property
     def data(self) -> Samples:
@@ -81,6 +84,10 @@ class Classification:
         whole = jnp.issubdtype(self.y.dtype, jnp.integer)
         if not (whole and self.y.ndim == 1 and bool((self.y >= 0).all())):
             raise refusal("y", self.y, "one whole number a sample, from 0 on")
+        classes = _outputs(self)
+        if bool((self.y >= classes).any()):
+            accepted = f"labels below {classes}, the number of outputs"
+            raise refusal("y", int(self.y.max()), accepted)
 
     @property
     def data(self) -> Samples:
@@ -142,6 +149,12 @@ def sine_network(samples: int = 20, width: int = 16, depth: int = 2) -> Regressi
 
 def _as(dtype: np.dtype, params: Params) -> Params:
     return jax.tree.map(lambda p: p.astype(dtype), params)
+
+
+def _outputs(problem: Regression | Classification) -> int:
+    """How many outputs the model has, found without computing any."""
+    w = jax.eval_shape(problem.start, jax.random.key(0))
+    return jax.eval_shape(problem.predict, w, problem.x).shape[1]
 
 
 def _check_rows(x: Array, y: Array) -> None:

@@ -19,7 +19,9 @@ class Quadratic:
     """`curvatures` along the coordinates, or along the columns of `axes`."""
 
     curvatures: Float[Array, " n"] = knob((1.0, 10.0), 0.0, 20.0, about="eigenvalues")
-    w0: Float[Array, "#n"] | float = knob(1.0, -2.0, 2.0, about="the start; one number: for all")
+    w0: Float[Array, "#n"] | float = knob(
+        1.0, -2.0, 2.0, about="the start; one number: for all", per_entry=True
+    )
     axes: Float[Array, "n n"] | None = None
 
     def check(self):

@@ -12,7 +12,8 @@
 
 v is the curvature along u, and grows by itself towards c / k: progressive sharpening.  Past
 v = 2 / lr the coordinate u oscillates and grows, until u^2 / 2 outweighs c - k v and pushes v
-back.  Gradient descent ends on an orbit of two points at the edge, v = 2 / lr.
+back.  There is an orbit of two points at the edge, v = 2 / lr, when lr > 2 k / c; gradient
+descent settles on it while also lr < 5 k / (2 c), swings about it beyond, and then diverges.
 
 Source: H. H. Rosenbrock, 1960; D. M. Himmelblau, 1972; E. M. L. Beale, 1958; for the toy,
 the cubic model of self-stabilization (A. Damian, E. Nichani and J. D. Lee, 2023).
@@ -109,7 +110,9 @@ class Surface:
 class EdgeToy:
     """Sharpens up to 2 / lr, then balances there: made for lr 0.2, whose edge is 10.
 
-    With lr below 2 k / c = 0.18 it never comes to the edge.
+    With lr below 2 k / c = 0.182 it never comes to the edge.  Linearised about its orbit, the
+    step (|u|, v) has the determinant 1 - lr k + (lr u)^2, which is below 1, so that the orbit
+    attracts, for lr below 5 k / (2 c) = 0.227.
     """
 
     c: float = knob(2.2, 1.0, 4.0, log=True, about="how fast v grows")

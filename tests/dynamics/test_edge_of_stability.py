@@ -36,15 +36,18 @@ def test_the_eigenvalues_followed_are_those_of_the_dense_hessian(key):
 
 def test_the_iterates_and_midpoints_are_those_of_a_loop_in_numpy():
     h, lr = np.array([4.0, 1.0]), 0.45
-    probes = {"now": lambda s: s.descent.w, "middle": lambda s: s.middle}
-    record = run(EdgeOfStability(Quadratic(jnp.array(h)), Sgd(lr)), 6, probes=probes)
+    method = EdgeOfStability(Quadratic(jnp.array(h)), Sgd(lr))
+    probes = {"now": lambda s: s.descent.w, "middle": method.midpoint}
+    record = run(method, 6, probes=probes)
     w = [np.ones(2)]
-    for _ in range(6):
+    for _ in range(7):
         w.append(w[-1] - lr * h * w[-1])
-    np.testing.assert_allclose(record["now"], w, rtol=1e-5)
-    middle = [(w[t - 2] + 2 * w[t - 1] + w[t]) / 4 for t in range(2, 7)]
+    np.testing.assert_allclose(record["now"], w[:7], rtol=1e-5)
+    middle = [(w[t - 1] + 2 * w[t] + w[t + 1]) / 4 for t in range(1, 7)]
     # the walls, 0.8^t high, cancel to a hundredth: rounding counts a hundredfold
-    np.testing.assert_allclose(record["middle"][2:], middle, rtol=1e-4)
+    np.testing.assert_allclose(record["middle"][1:], middle, rtol=1e-4)
+    losses = [np.sum(h * m**2) / 2 for m in middle]
+    np.testing.assert_allclose(record["midpoint_loss"][1:], losses, rtol=3e-4)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,10 @@ def test_the_claim_holds_on_the_demonstration():
     assert "exact: " in lanczos_spectrum.say(lanczos_spectrum.demo())
 
 
+def test_the_claim_holds_on_every_other_row():
+    claim(run(lanczos_spectrum.example(), every=2)).check()
+
+
 def changed(record, ritz):
     return Record(record.steps, {**record.columns, "ritz": ritz})
 

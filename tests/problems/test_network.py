@@ -122,3 +122,15 @@ def test_the_network_of_the_digits_sharpens_to_the_edge_of_stability_and_stays()
     assert (np.diff(seen[:6]) > 0).all()  # progressive sharpening
     # At the edge the iterates swing around 2 / lr; their mean lies a few per cent above.
     assert np.mean(seen[-10:]) == pytest.approx(2.0 / lr, rel=0.1)
+
+
+def test_labels_beyond_the_outputs_are_refused():
+    problem = Classification(MLP((2, 3)), jnp.zeros((3, 2)), jnp.array([0, 1, 7]))
+    with pytest.raises(ValueError, match="y = 7 is refused; accepted: labels below 3"):
+        problem.check()
+
+
+def test_numbers_that_do_not_fit_the_outputs_are_refused():
+    problem = Regression(MLP((2, 3)), jnp.zeros((4, 2)), jnp.zeros((4, 2)))
+    with pytest.raises(ValueError, match=r"shape of y = \(4, 2\) is refused; accepted: \(4, 3\)"):
+        problem.check()

@@ -113,3 +113,16 @@ def test_the_toy_crosses_its_edge_and_comes_back_to_balance_there():
 def test_with_a_small_step_the_toy_comes_to_its_minimum():
     w, _ = descend(EdgeToy(), 0.15)
     np.testing.assert_allclose(w, EdgeToy().minima[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("lr, settles", [(0.19, True), (0.215, True), (0.235, False)])
+def test_the_orbit_of_the_toy_attracts_up_to_five_k_over_two_c(lr, settles):
+    """0.227 for the default c and k; beyond, descent goes on swinging about it."""
+    toy = EdgeToy()
+    w = np.array([0.1, 8.0])
+    for _ in range(6000):
+        u, v = w
+        w = w - lr * np.array([v * u, u**2 / 2 - toy.c + toy.k * v])
+    away = np.abs(np.abs(w) - np.abs(np.asarray(toy.orbit(lr))[0])).max()
+    assert (away < 1e-2) == settles
+    assert (lr < 5 * toy.k / (2 * toy.c)) == settles
