@@ -60,7 +60,8 @@ class Controls:
             if isinstance(made, SLIDERS) and _echoes(made, change["new"], self._known[name]):
                 return
             if isinstance(made, ipywidgets.HBox):
-                self._turn({name: np.array([box.value for box in _boxes(made)], float)})
+                values = np.array([box.value for box in _boxes(made)], float)
+                self._turn({name: values.reshape(np.shape(self._known[name]))})
             else:
                 self._turn({name: change["new"]})
 

@@ -16,7 +16,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from labkit.method import Method, check, fields
+from labkit.method import Method, check, fields, resolve
 from labkit.record import Record
 from labkit.render.plotly import Spec, spec
 from labkit.render.text import describe
@@ -54,26 +54,26 @@ class Explorer(ipywidgets.VBox):
         _close_former(self)
         self._views, self._say = list(views), say
         self._drawing = threading.RLock()
+        self._refusal = ""  # what was last asked for and refused
+        options = {"steps": steps, "every": every, "seed": seed, "limit": limit, "pace": pace}
+        self.player = Player(method, self._show, lambda: self.view.ready(), **options)
         self._panels, self._words = self._first_panels(method), "nothing has run yet"
         self.view = LiveView(self._spec(LiveView.page_theme, None), self._words)
-        options = {"steps": steps, "every": every, "seed": seed, "limit": limit}
-        options["pace"] = pace
-        self.player = Player(method, self._show, self.view.ready, **options)
         self._controls = Controls(fields(method), self.turn)
         self._play = _button("Play", "play", "go on, or start again", self._toggle)
-        self._step = _button("Step", "step-forward", "see one row more", self.player.step)
+        self._step = _button("Step", "step-forward", "see one row more", self.step)
         self._reset = _button("Reset", "undo", "back to the start", self.reset)
-        self._seed = ipywidgets.IntText(seed, description="seed", layout={"width": "9em"})
-        self._seed.style = {"description_width": "3em"}
+        narrow = {"layout": {"width": "9em"}, "style": {"description_width": "3em"}}
+        self._seed = ipywidgets.IntText(seed, description="seed", **narrow)
         self._seed.observe(lambda change: self.reset(change["new"]), "value")
         self._status = ipywidgets.HTML("ready")
         self._status.add_class("labkit-status")
         for button in (self._play, self._step, self._reset):
             button.add_class("labkit-" + button.description.lower())
-        row = ipywidgets.HBox([self._play, self._step, self._reset, self._seed, self._status])
-        knobs = ipywidgets.Box(list(self._controls.widgets.values()))
-        for box in (row, knobs):
-            box.layout = {"flex_flow": "row wrap", "align_items": "center"}
+        wrap = {"flex_flow": "row wrap", "align_items": "center"}
+        shown = [self._play, self._step, self._reset, self._seed, self._status]
+        row = ipywidgets.HBox(shown, layout=wrap)
+        knobs = ipywidgets.Box(list(self._controls.widgets.values()), layout=wrap)
         super().__init__([row, knobs, self.view])
         self.add_class("labkit-explorer")
         hear_at_once(self._play, self._step, self._reset, self._seed, *self._controls.boxes())
@@ -94,40 +94,45 @@ class Explorer(ipywidgets.VBox):
     @property
     def status(self) -> str:
         """What stands beside the buttons."""
-        return self.player.status
+        return " - ".join(filter(None, [self._refusal, self.player.status]))
 
     def play(self) -> None:
         """Start, or go on."""
+        self._refusal = ""
         self.player.play()
-        self._mark(self.player.status)
+        self._mark()
 
     def stop(self) -> None:
         """Stop now; what was recorded stays."""
+        self._refusal = ""
         self.player.stop()
 
     def step(self) -> None:
         """See one row more."""
+        self._refusal = ""
         self.player.step()
 
     def reset(self, seed: int | None = None) -> None:
         """Back to the start, with another seed when one is given."""
+        self._refusal = ""
         self.player.reset(seed)
+        self._seed.value = self.player.seed
 
     def turn(self, changes: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Set fields, as their controls do.  What is refused is said in the widget."""
         try:
             self.player.turn({**(changes or {}), **more})
+            self._refusal = ""
         except (ValueError, KeyError) as error:
-            self._controls.show(fields(self.method))
-            self._mark(str(error), bad=True)
-            return
+            self._refusal = str(error)
         self._controls.show(fields(self.method))
-        self._mark(self.player.status)
+        self._mark()
 
     def close(self) -> None:
         """End the run and take the widget off the page."""
         self.player.close()
-        self.view.close()
+        for part in (*self.children, self.layout):
+            _close(part)
         super().close()
 
     def _toggle(self) -> None:
@@ -138,7 +143,8 @@ class Explorer(ipywidgets.VBox):
 
     def _show(self, record: Record | None, status: str) -> None:
         """Draw a record and say how things stand; called from the run's thread."""
-        self._mark(status)
+        del status  # the player says it too
+        self._mark()
         if record is None:
             return
         with self._drawing:
@@ -151,13 +157,16 @@ class Explorer(ipywidgets.VBox):
         with self._drawing:
             self.view.push(self._spec(self.view.theme, self.view.width or None), self._words)
 
-    def _mark(self, status: str, bad: bool = False) -> None:
-        going = self.player.playing and not bad
+    def _mark(self) -> None:
+        """Say how things stand; what was refused stays until something is accepted."""
+        going = self.player.playing
         name, icon = ("Stop", "stop") if going else ("Play", "play")
         if self._play.description != name:
             self._play.description, self._play.icon = name, icon
-        color = " style='color: var(--jp-error-color1, #b3261e)'" if bad else ""
-        said = f"<span{color}>{html.escape(status)}</span>"
+        red = "<span style='color: var(--jp-error-color1, #b3261e)'>"
+        said = f"<span>{html.escape(self.player.status)}</span>"
+        if self._refusal:
+            said = f"{red}{html.escape(self._refusal)}</span> {said}"
         if self._status.value != said:
             self._status.value = said
 
@@ -176,7 +185,8 @@ class Explorer(ipywidgets.VBox):
     def _edited(self, field: str, index: int, x: float, y: float, final: bool) -> None:
         """A person dragged point `index` of the array `field` to (x, y)."""
         del final
-        known = fields(self.method)[field]
+        [name] = resolve(self.method, {field: None})
+        known = fields(self.method)[name]
         value = np.array(known.value, float)
         with self._drawing:
             marks = [m for p in self._panels for m in p.marks if isinstance(m, Points)]
@@ -187,13 +197,22 @@ class Explorer(ipywidgets.VBox):
             value[index] = y
         else:
             value[index] = x, y
-        self.turn({field: np.clip(value, known.low, known.high)})
+        self.turn({name: np.clip(value, known.low, known.high)})
 
 
 def _button(name: str, icon: str, about: str, press: Callable[[], None]) -> ipywidgets.Button:
     button = ipywidgets.Button(description=name, icon=icon, tooltip=about, layout={"width": "6em"})
     button.on_click(lambda _: press())
     return button
+
+
+def _close(part: ipywidgets.Widget) -> None:
+    """Close a widget with all it is made of, which ipywidgets would keep as long as the kernel."""
+    inside = [*getattr(part, "children", ()), getattr(part, "layout", None)]
+    for each in [*inside, getattr(part, "style", None)]:
+        if each is not None:
+            _close(each)
+    part.close()
 
 
 _by_cell: dict[str, tuple[str, list[Explorer]]] = {}

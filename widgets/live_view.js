@@ -243,9 +243,11 @@ function show(model, el, store, signal) {
     speech = setTimeout(() => (spoken.textContent = store.words), REST);
   };
 
+  const hidden = () => !el.isConnected || !el.clientWidth;
+
   /** What is to be drawn, if anything: a view that nobody can see waits. */
   const due = () => {
-    if (signal.aborted || !el.isConnected || !el.clientWidth || !store.structure) return null;
+    if (signal.aborted || hidden() || !store.structure) return null;
     const now = { seq: store.seq, version: store.version, width: Math.max(NARROW, el.clientWidth) };
     return Object.keys(now).some((key) => now[key] !== drawn[key]) ? now : null;
   };
@@ -319,6 +321,18 @@ function show(model, el, store, signal) {
     }
     busy = false;
     if (signal.aborted) plotly.purge(figure);
+    else if (hidden()) await lookAgain();
+  };
+
+  // What is hidden for a moment only, as while the theme changes, is not seen to change its size.
+  let looking = false;
+  const lookAgain = async () => {
+    if (looking) return;
+    looking = true;
+    await frame();
+    await frame();
+    looking = false;
+    if (!signal.aborted && !hidden()) draw();
   };
 
   const start = async () => {

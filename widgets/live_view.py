@@ -8,6 +8,7 @@ are float32 buffers with a sequence number, which the page acknowledges once it 
 
 import importlib.util
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -39,7 +40,8 @@ class LiveView(anywidget.AnyWidget):
     the page: observe them and push a spec made anew.
     """
 
-    _esm = Path(__file__).with_name("live_view.js")
+    # As text: a path would be watched by a signal that keeps every view for ever.
+    _esm = Path(__file__).with_name("live_view.js").read_text(encoding="utf-8")
     boot = traitlets.Bytes().tag(sync=True)  # plotly.js, on its way to the page
     first = traitlets.Dict().tag(sync=True)  # the first frame, on its way to the page
     # Not synchronized: a page holds such changes back until its last one is answered.
@@ -113,7 +115,7 @@ class LiveView(anywidget.AnyWidget):
         self._structure = {"data": spec.data, "layout": spec.layout, "edits": spec.edits}
         # As bytes: a copy, what is sent, and equal where both have NaN.
         self._arrays = {name: _packed(values) for name, values in spec.arrays.items()}
-        self._texts = dict(spec.texts)
+        self._texts = {path: _known(value) for path, value in spec.texts.items()}
 
     def _frame(self, arrays: dict, texts: dict, **more: Any) -> tuple[dict, list[bytes]]:
         listed = [[trace, attribute, shape] for (trace, attribute), (shape, _) in arrays.items()]
@@ -177,6 +179,13 @@ def plotly_js() -> bytes:
 
 def _packed(values: np.ndarray) -> tuple[list[int], bytes]:
     return list(values.shape), np.ascontiguousarray(values, "<f4").tobytes()
+
+
+def _known(value: Any) -> Any:
+    """JSON has no NaN: plotly finds out by itself what is None, such as the end of an axis."""
+    if isinstance(value, list):
+        return [_known(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _changed(new: dict, old: dict) -> dict:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from labkit.errors import refusal
 from labkit.method import Method, check, fields, replace, resolve
 from labkit.record import Record
 from labkit.run import Run
@@ -48,6 +49,8 @@ class Player:
         pace: float | None = 60.0,
         scheduler: Scheduler = scheduler,
     ):
+        if pace is not None and not pace > 0:
+            raise refusal("pace", pace, "rows a second, above 0, or None")
         natural = getattr(method, "steps", ENDLESS)
         self.steps = natural if steps is None else steps
         self.opening = math.inf if isinstance(method, Sweep) else OPENING
@@ -58,11 +61,13 @@ class Player:
         self._wanted = 0  # the number of the run that is wanted
         self._rows = self.opening  # how many more of its rows
         self._held = False  # stopped by hand: only play, step and reset go on
+        self._wishes = 0  # how often anything was wanted
         self._note = ""  # what stands in the way, if anything
-        self._run, self._number = self._new_run(), 0
+        self._run, self._number, self._given = self._new_run(), 0, method
         self._compiled: set[Any] = set()
         self._compiling: set[Any] = set()
         self._rate, self._due = 0.0, 0.0  # rows a second, and when the next picture is due
+        self._next = 0.0  # when the next row is due
         self._touched = threading.Event()
         scheduler.open(self)
 
@@ -112,7 +117,8 @@ class Player:
     def step(self, rows: int = 1) -> None:
         """See `rows` rows more, and stop."""
         with self._lock:
-            self._want(rows)
+            pending = self._rows if self._held else 0  # of steps asked for and not yet taken
+            self._want(pending + rows)
             self._held = True
         self._touch()
 
@@ -129,17 +135,23 @@ class Player:
 
         It plays afterwards, unless it was stopped by hand.
         """
-        changes = resolve(self.method, changes)
-        method = replace(self.method, changes)
-        check(method)
-        known = fields(method)
         with self._lock:
+            changes = resolve(self.method, changes)
+            method = replace(self.method, changes)
+            check(method)
+            known, before = fields(method), fields(self.method)
+            for name, value in changes.items():
+                shape = np.shape(before[name].value)
+                if np.shape(value) != shape:
+                    raise refusal(name, value, f"numbers in the shape {shape}")
             anew = self._run.finished or not all(known[name].live for name in changes)
             self.method = method
             rows = (self.opening if anew else 0) if self._held else math.inf
             self._want(rows, anew)
             if not anew:
-                says = ", ".join(f"{known[name].label} = {_short(v)}" for name, v in changes.items())
+                says = ", ".join(
+                    f"{known[name].label} = {_short(v)}" for name, v in changes.items()
+                )
                 self._run.recorder.note(self._run.step, says)
         self._touch()
 
@@ -147,6 +159,7 @@ class Player:
         """No slice, and no picture, from now on."""
         with self._lock:
             self._rows, self._wanted = 0, -1
+        self._touched.set()
         self.scheduler.close(self)
 
     def _touch(self) -> None:
@@ -156,50 +169,64 @@ class Player:
     def _want(self, rows: float, anew: bool = False) -> None:
         self._rows, self._note = rows, ""
         self._wanted += anew
+        self._wishes += 1
 
     # From here on: the scheduler's thread.
 
     def work(self) -> bool:
         """A slice of the run that is wanted."""
         with self._lock:
-            wanted, method, rows = self._wanted, self.method, self._rows
+            wanted, method, rows, wishes = self._wanted, self.method, self._rows, self._wishes
             if wanted == -1:
                 return False
             if wanted != self._number:
                 self._run, self._number = self._new_run(), wanted
-            elif rows:
+                self._given, self._next = method, 0.0
+            elif method is not self._given:
                 self._run.turn(method)
+                self._given = method
             run = self._run
         structure = jax.tree.structure(method)
         if structure not in self._compiled:
-            self._compile(run, structure)
+            self._compile(run, structure, wanted)
             return False
         if not rows or run.finished:
             return self._end()
         self._touched.clear()
+        early = self._next - time.perf_counter()
+        if early > 0 and self._touched.wait(min(early, FRAME)) | (early > FRAME):
+            return True  # touched, or too early still: others may have work meanwhile
         began = time.perf_counter()
-        seen = run.advance(int(min(rows, max(1, self._rate * SLICE), max(1, self.pace * FRAME))))
+        self._next = began
+        # No more than thins the record once: a row after that takes twice the time.
+        most = self._rate * SLICE, self.pace * FRAME, self.limit / 8
+        seen = run.advance(int(min(rows, *(max(1, few) for few in most))))
         took = time.perf_counter() - began
         self._rate = seen / max(took, 1e-6)
+        self._next = began + seen / self.pace
         with self._lock:
             if self._wanted != wanted:
                 return True  # another run is wanted by now
-            self._rows = 0 if run.finished else max(0, self._rows - seen)
+            if run.finished:
+                self._rows = 0
+            elif self._wishes == wishes:
+                self._rows = max(0, self._rows - seen)
             more = self._rows > 0
         if not more:
             return self._end()
         if time.monotonic() >= self._due and self._ready():
             self._due = time.monotonic() + FRAME
             self._show(run.record, self.status)
-        # A touch ends the wait at once.
-        self._touched.wait(seen / self.pace - (time.perf_counter() - began))
         return True
 
     def rest(self) -> None:
         """Another widget plays: pause, but see the first rows when its turn is over."""
         with self._lock:
-            if self._rows == math.inf and self.opening < math.inf:
-                self._rows, self._note = 0, "paused while another widget runs"
+            if self._rows < math.inf or self.opening == math.inf:
+                return
+            self._rows, self._note = 0, "paused while another widget runs"
+        self._touched.set()
+        self._show(None, self.status)
 
     def fail(self, error: Exception) -> None:
         """Say what went wrong; the next touch starts again."""
@@ -218,7 +245,7 @@ class Player:
     def _new_run(self) -> Run:
         return Run(self.method, self.steps, key=self.seed, every=self.every, limit=self.limit)
 
-    def _compile(self, run: Run, structure: Any) -> None:
+    def _compile(self, run: Run, structure: Any, wanted: int) -> None:
         """Compile beside everything else; the run goes on when that is done, if still wanted."""
         if structure in self._compiling:
             return
@@ -227,10 +254,12 @@ class Player:
             try:
                 run.compile()
             except Exception as error:
-                self.fail(error)
+                if self._wanted == wanted:  # else nobody waits for this program any more
+                    self.fail(error)
             else:
                 self._compiled.add(structure)
-                self.scheduler.touch(self, first=False)
+                few = self._rows < math.inf  # the first rows, which no other run may hold up
+                self.scheduler.touch(self, first=few, by_hand=False)
             finally:
                 self._compiling.discard(structure)
 

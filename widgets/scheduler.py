@@ -48,8 +48,12 @@ class Scheduler:
                 self._queue.remove(task)
             self._changed.notify_all()
 
-    def touch(self, task: Task, *, first: bool = True) -> None:
-        """Let `task` work: before all others, or after them."""
+    def touch(self, task: Task, *, first: bool = True, by_hand: bool = True) -> None:
+        """Let `task` work: before all others, or after them.
+
+        What a person touches takes the place of the task that worked; any other goes before
+        it without its being told to rest.
+        """
         with self._changed:
             if task not in self._open:
                 return
@@ -64,7 +68,7 @@ class Scheduler:
                 self._thread = threading.Thread(target=self._loop, name="labkit", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-        if displaced:
+        if displaced and by_hand:
             before.rest()
 
     def end(self) -> None:
