@@ -130,6 +130,8 @@ class Explorer(ipywidgets.VBox):
 
     def close(self) -> None:
         """End the run and take the widget off the page."""
+        if not hasattr(self, "player"):  # refused before it was whole, and now forgotten
+            return
         self.player.close()
         for part in (*self.children, self.layout):
             _close(part)

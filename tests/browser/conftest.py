@@ -37,8 +37,8 @@ def bench(lab):
     """
     with lab.open("bench.ipynb", "\n".join(map(str.strip, imports.splitlines()))) as notebook:
         notebook.run_all()
-        assert not notebook.cell_errors()
         yield notebook
+        assert not notebook.complaints()
         assert not notebook.failed
         assert not notebook.errors
 
@@ -56,6 +56,9 @@ def tidy(request):
 def picture(page, name):
     """Keep a screenshot, to be looked at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.evaluate(
+        "() => [...document.querySelectorAll('.labkit-explorer')].pop()?.scrollIntoView()"
+    )
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 

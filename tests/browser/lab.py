@@ -23,7 +23,7 @@ from typing import Any
 
 import nbformat
 import numpy as np
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, Request, sync_playwright
 
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +56,7 @@ class Lab:
         self._environment = environment
         self.folder = Path()  # of the notebooks
         self.url = self.token = ""
+        self.seconds_to_serve = 0.0  # from the command until it answers
 
     def __enter__(self) -> "Lab":
         with contextlib.ExitStack() as stack:
@@ -63,7 +64,6 @@ class Lab:
             self.folder = home / "notebooks"
             leave_out = shutil.ignore_patterns(".ipynb_checkpoints")
             shutil.copytree(ROOT / "notebooks", self.folder, ignore=leave_out)
-            stack.enter_context(self._server(home))
             play = stack.enter_context(sync_playwright())
             flags = [
                 "--disable-dev-shm-usage",  # a container has little of it
@@ -74,6 +74,9 @@ class Lab:
             ]
             self.browser = play.chromium.launch(executable_path=chromium(), args=flags)
             stack.callback(self.browser.close)
+            began = time.perf_counter()
+            stack.enter_context(self._server(home))
+            self.seconds_to_serve = time.perf_counter() - began
             self._stack = stack.pop_all()
         return self
 
@@ -163,7 +166,8 @@ class Notebook:
         self.lab, self.page, self.name = lab, page, name
         self.failed: list[str] = []  # requests
         self.errors: list[str] = []  # on the console, or thrown
-        page.on("requestfailed", lambda r: self.failed.append(f"{r.url}: {r.failure}"))
+        self._leaving = False  # a page that is left gives up what it had asked for
+        page.on("requestfailed", self._note_failed)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
 
@@ -171,11 +175,17 @@ class Notebook:
         """Load the page, or load it anew, and wait until the kernel can be asked."""
         # A workspace of its own: JupyterLab would open again what was open before.
         place = f"/lab/workspaces/{secrets.token_hex(4)}/tree/{self.name}"
+        self._leaving = True
         self.page.goto(f"{self.lab.url}{place}?token={self.lab.token}")
+        self._leaving = False
         self.page.wait_for_function(
             "() => ['idle', 'busy'].includes(window.jupyterapp?.shell.currentWidget"
             "?.sessionContext?.session?.kernel?.status)"
         )
+
+    def _note_failed(self, request: Request) -> None:
+        if not self._leaving:
+            self.failed.append(f"{request.url}: {request.failure}")
 
     def run_all(self, timeout: float = 240.0) -> None:
         """Run every cell, as "Run All" does, and wait for the last."""
@@ -220,13 +230,13 @@ class Notebook:
             f"print({expression})",
         )
 
-    def cell_errors(self) -> list[str]:
-        """What cells raised."""
+    def complaints(self) -> list[str]:
+        """What cells raised, and what they wrote to stderr."""
         return self.page.evaluate(
             "() => [...window.jupyterapp.shell.currentWidget.content.model.cells]"
             ".flatMap(cell => cell.outputs?.toJSON?.() ?? [])"
-            ".filter(output => output.output_type === 'error')"
-            ".map(output => `${output.ename}: ${output.evalue}`)"
+            ".filter(output => output.output_type === 'error' || output.name === 'stderr')"
+            ".map(output => output.text ?? `${output.ename}: ${output.evalue}`)"
         )
 
     def save(self) -> Path:
