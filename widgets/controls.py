@@ -26,7 +26,9 @@ class Controls:
         self._turn, self._quiet = turn, False
         self._known = {name: field.value for name, field in fields.items()}
         self.widgets: dict[str, ipywidgets.Widget] = {}
-        for name, field in fields.items():
+        # What a class turns comes first: live knobs, other knobs, and last what is compiled in.
+        order = lambda item: (item[1].kind != "knob", not item[1].live)
+        for name, field in sorted(fields.items(), key=order):
             label = field.label if labels.count(field.label) == 1 else name
             made = _make(field, label)
             if made is not None:

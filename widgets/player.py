@@ -199,7 +199,7 @@ class Player:
         began = time.perf_counter()
         self._next = began
         # No more than thins the record once: a row after that takes twice the time.
-        most = self._rate * SLICE, self.pace * FRAME, self.limit / 8
+        most = self._rate * SLICE, self.pace * FRAME, self.limit / 2
         seen = run.advance(int(min(rows, *(max(1, few) for few in most))))
         took = time.perf_counter() - began
         self._rate = seen / max(took, 1e-6)

@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+import weakref
 
 import ipywidgets
 import jax.numpy as jnp
@@ -400,3 +401,15 @@ def test_a_cell_that_runs_again_closes_what_it_made_before(monkeypatch):
     opened = [e.player in scheduler._open for e in (one, two, three)]
     three.close()
     assert opened == [False, False, True]
+
+
+def test_a_closed_explorer_is_let_go_with_all_it_holds():
+    explorer = Explorer(surface_descent.example(), surface_descent.views)
+    held = [weakref.ref(part) for part in (explorer, explorer.player, explorer.view)]
+    explorer.close()
+    del explorer
+    deadline = time.monotonic() + 30
+    while any(ref() is not None for ref in held) and time.monotonic() < deadline:
+        time.sleep(0.05)  # its thread may be inside a last slice, or a compilation
+        gc.collect()
+    assert [ref() for ref in held] == [None, None, None]
