@@ -126,7 +126,9 @@ class Explorer(ipywidgets.VBox):
         except (ValueError, KeyError) as error:
             self._refusal = str(error)
         self._controls.show(fields(self.method))
-        self._mark()
+        # A sweep is over before a button could be seen to change: two messages less a move.
+        if self._refusal or not self.player.sweeps:
+            self._mark()
 
     def close(self) -> None:
         """End the run and take the widget off the page."""
@@ -164,7 +166,8 @@ class Explorer(ipywidgets.VBox):
         going = self.player.playing
         name, icon = ("Stop", "stop") if going else ("Play", "play")
         if self._play.description != name:
-            self._play.description, self._play.icon = name, icon
+            with self._play.hold_sync():  # one message, not two
+                self._play.description, self._play.icon = name, icon
         red = "<span style='color: var(--jp-error-color1, #b3261e)'>"
         said = f"<span>{html.escape(self.player.status)}</span>"
         if self._refusal:

@@ -53,8 +53,9 @@ class Player:
             raise refusal("pace", pace, "rows a second, above 0, or None")
         natural = getattr(method, "steps", ENDLESS)
         self.steps = natural if steps is None else steps
-        self.opening = math.inf if isinstance(method, Sweep) else OPENING
-        self.pace = math.inf if pace is None or isinstance(method, Sweep) else pace
+        self.sweeps = isinstance(method, Sweep)  # seen whole, again at each turn
+        self.opening = math.inf if self.sweeps else OPENING
+        self.pace = math.inf if pace is None or self.sweeps else pace
         self.method, self.seed, self.every, self.limit = method, seed, every, limit
         self.scheduler, self._show, self._ready = scheduler, show, ready
         self._lock = threading.RLock()
@@ -222,7 +223,7 @@ class Player:
     def rest(self) -> None:
         """Another widget plays: pause, but see the first rows when its turn is over."""
         with self._lock:
-            if self._rows < math.inf or self.opening == math.inf:
+            if self._rows < math.inf or self.sweeps:
                 return
             self._rows, self._note = 0, "paused while another widget runs"
         self._touched.set()
