@@ -19,7 +19,7 @@ from side_by_side import ROOT, machine
 
 
 sys.path.insert(0, str(ROOT / "tests"))  # where the browser is driven from
-from browser.lab import Lab  # noqa: E402
+from browser.lab import Lab
 
 
 ROUNDS = 4  # of warm and cold in turn; the first fills the disk's cache and does not count

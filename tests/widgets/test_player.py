@@ -385,7 +385,7 @@ def test_what_is_refused_changes_nothing(players, eyes, changes):
     with pytest.raises(KeyError, match="there is no field of Descent 'rate'"):
         player.turn({"rate": 1.0})
     assert player.method is DESCENT
-    assert not player._rows == np.inf
+    assert player._rows != np.inf
     assert not eyes.shown
 
 
