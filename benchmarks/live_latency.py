@@ -3,12 +3,14 @@
     .venv/bin/python benchmarks/live_latency.py
 
 The clock is the page's own: from the keydown on the slider's handle until the figure says
-that it has drawn (`data-seq` changes, which is after plotly's draw and an animation frame),
-and one animation frame more.  A move waits until the picture has been at rest.
+that it is drawn (`data-seq` changes: after plotly's draw, at the animation frame that shows
+it), and, beside that, until one frame later, when it has surely been painted.  A move waits
+until the picture has been at rest.
 """
 
 import statistics
 import sys
+from collections.abc import Sequence
 
 from side_by_side import ROOT, machine
 
@@ -18,7 +20,7 @@ from browser.lab import Lab, Notebook, Widget
 
 
 ROUNDS = 3  # of all scenes in turn, so that noise falls on all alike
-MOVES = 24  # a round
+MOVES = 20  # a round
 
 SETUP = """
 import jax.numpy as jnp
@@ -88,14 +90,15 @@ MOVE = """async ([[handle, view], key]) => {
     setTimeout(() => reject(new Error('no new picture within 10 s')), 10000);
     const seen = new MutationObserver(() => {
       seen.disconnect();
-      requestAnimationFrame(() => resolve(performance.now()));
+      const drawn = performance.now();
+      requestAnimationFrame(() => resolve([drawn, performance.now()]));
     });
     seen.observe(view, {attributeFilter: ['data-seq']});
   });
   handle.focus();
   const began = performance.now();
   handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true}));
-  return await moved - began;
+  return (await moved).map(time => time - began);
 }"""
 # Stopped: the widget says so, and no later frame comes.
 HALT = """([button, status, view]) => new Promise(resolve => {
@@ -110,8 +113,8 @@ HALT = """([button, status, view]) => new Promise(resolve => {
 })"""
 
 
-def moves(notebook: Notebook, widget: Widget, label: str) -> list[float]:
-    """Milliseconds of each move: to the right, and back."""
+def moves(notebook: Notebook, widget: Widget, label: str) -> list[list[float]]:
+    """Milliseconds of each move until it is drawn and a frame later: to the right, and back."""
     ends = [widget.handle(label).element_handle(), widget.view.element_handle()]
     seen = []
     for move in range(MOVES):
@@ -133,7 +136,7 @@ def stops(notebook: Notebook, widget: Widget) -> float:
 
 
 def main() -> None:
-    seen: dict[str, list[float]] = {name: [] for name in SCENES}
+    seen: dict[str, list[list[float]]] = {name: [] for name in SCENES}
     halts = []
     with Lab() as lab, lab.open("latency.ipynb", SETUP) as notebook:
         notebook.run_all()
@@ -152,18 +155,25 @@ def main() -> None:
             halts += took if round_ else []
         assert not notebook.complaints()
     print(f"\n{machine()}")
-    print("\n| a key on a slider | median ms | reach | p95 ms | reach | moves |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("\n| | median ms | reach | p95 ms | reach | a frame later: median, p95 | of |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, (_, _, median, p95) in SCENES.items():
-        print(row(name, seen[name], median, p95))
-    print(row("Stop, clicked in mid-run: to stopped", halts, 300, None))
+        drawn, later = zip(*seen[name], strict=True)
+        print(row(name, drawn, median, p95, "{:.0f}, {:.0f}".format(*spread(later))))
+    print(row("a click on Stop: until all is still", halts, 300, None, ""))
 
 
-def row(name: str, values: list[float], median: float, p95: float | None) -> str:
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Median and 95th percentile."""
+    return statistics.median(values), sorted(values)[int(0.95 * (len(values) - 1))]
+
+
+def row(name: str, values: Sequence[float], median: float, p95: float | None, later: str) -> str:
     """A line of the table."""
-    high = sorted(values)[int(0.95 * (len(values) - 1))]
-    middle = statistics.median(values)
-    return f"| {name} | {middle:.0f} | {median} | {high:.0f} | {p95 or ''} | {len(values)} |"
+    middle, high = spread(values)
+    return (
+        f"| {name} | {middle:.0f} | {median} | {high:.0f} | {p95 or ''} | {later} | {len(values)} |"
+    )
 
 
 if __name__ == "__main__":

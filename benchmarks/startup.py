@@ -82,7 +82,9 @@ def main() -> None:
         for round_ in range(ROUNDS):
             for kind, seen in rounds.items():
                 cache = Path(home) / (kind if kind == "warm" else f"{kind}-{round_}")
-                seen += [once(str(cache))][: None if round_ else 0]
+                started = once(str(cache))
+                if round_:
+                    seen.append(started)
     print(f"\n{machine()}")
     print("\n| seconds | warm | least to most | cold | least to most | reach |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")

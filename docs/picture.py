@@ -1,8 +1,6 @@
-"""The picture of the README: the explorer at the edge of stability, in the real lab.
+"""Make docs/edge_of_stability.png: the Explorer of the lesson, running in the real lab.
 
-    .venv/bin/python docs/picture.py
-
-Needs Chromium, as the browser tests do.
+.venv/bin/python docs/picture.py
 """
 
 import sys
@@ -14,28 +12,28 @@ sys.path.insert(0, str(HERE.parent / "tests"))  # where the browser is driven fr
 from browser.lab import Lab  # noqa: E402
 
 
-EXPLORER = """
+CELL = """
 from labkit.dynamics import edge_of_stability
 from widgets import Explorer
-Explorer(edge_of_stability.example(), edge_of_stability.views, say=edge_of_stability.say, every=2)
+Explorer(
+    edge_of_stability.example(), edge_of_stability.views, say=edge_of_stability.say,
+    every=2, pace=30,
+)
 """
 
 
 def main() -> None:
-    """Play 400 steps, turn the learning rate up, and take a picture 200 steps later."""
-    with Lab() as lab, lab.open("picture.ipynb", EXPLORER) as notebook:
+    with Lab() as lab, lab.open("picture.ipynb", CELL, width=1280) as notebook:
+        notebook.page.set_viewport_size({"width": 1280, "height": 1100})
+        notebook.command("application:toggle-left-area")
         notebook.run_all()
         widget = notebook.widget()
-        step = lambda: widget.curve("threshold")[0][-1]
-        widget.press("play")
-        widget.wait_until(lambda: step() >= 400, "400 steps")
-        widget.key("lr", "ArrowRight", times=12)
-        widget.wait_until(lambda: step() >= 640, "200 steps more")
-        widget.press("play")  # which is Stop now
         widget.settle()
-        path = HERE / "edge_of_stability.png"
-        widget.place.screenshot(path=str(path))
-        print(path)
+        widget.press("play")
+        steps = lambda: widget.curve("threshold")[0][-1]
+        widget.wait_until(lambda: steps() >= 400, "400 steps")
+        widget.place.evaluate("el => { el.style.background = '#fff'; el.scrollIntoView(); }")
+        widget.place.screenshot(path=HERE / "edge_of_stability.png")
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def net():
 def net_loss(w):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(10, 3)), rng.normal(size=(10, 2))
-    hidden = jnp.tanh(jnp.asarray(x, float) @ w["hidden"]["A"] + w["hidden"]["b"])
+    hidden = jnp.tanh(jnp.asarray(x, float) @ w["hidden"]["A"] + w["hidden"]["b"][None])
     return jnp.mean((hidden @ w["out"] - jnp.asarray(y, float)) ** 2)
 
 
@@ -198,7 +198,7 @@ def test_safe_eigh_is_eigh_of_the_symmetric_part(precision):
     m = np.random.default_rng(0).normal(size=(5, 5))
     values, basis = safe_eigh(jnp.asarray(m, float))
     np.testing.assert_allclose(values, np.linalg.eigvalsh((m + m.T) / 2), atol=precision)
-    np.testing.assert_allclose((basis * values) @ basis.T, (m + m.T) / 2, atol=precision)
+    np.testing.assert_allclose((basis * values[None]) @ basis.T, (m + m.T) / 2, atol=precision)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -317,7 +317,7 @@ def test_sharpness_is_the_largest_eigenvalue_not_the_largest_magnitude():
 def test_residuals_are_those_of_the_pairs_and_bound_the_error(double):
     A = with_spectrum(spread())
     found = jax.jit(lambda A: top_eigenpairs(lambda w: w @ A @ w / 2, vector(), K, 6))(A)
-    miss = np.asarray(A @ found.vectors - found.vectors * found.values)
+    miss = np.asarray(A @ found.vectors - found.vectors * found.values[None])
     np.testing.assert_allclose(found.residuals, np.linalg.norm(miss, axis=0), atol=SHARP)
     assert found.residuals.max() > 0.1  # six steps are too few, and the residuals say so
     for value, residual in zip(found.values, found.residuals, strict=True):
@@ -415,7 +415,7 @@ def spoiled_bases():
     # what rounding leaves of the third column lies in the plane too: no direction of its own
     plane = jnp.array([[0.1, 0.7, 0.3], [0.3, 0.2, 0.9]])
     yield "a coordinate plane", jnp.zeros((N, K)).at[:2].set(plane)
-    yield "far from orthonormal", 1e-12 * V @ jnp.ones((K, K)) + V * jnp.array([1e8, 1, 1e-8])
+    yield "far from orthonormal", 1e-12 * V @ jnp.ones((K, K)) + V * jnp.array([[1e8, 1, 1e-8]])
 
 
 @pytest.mark.parametrize("case", range(6))
