@@ -351,7 +351,7 @@ def test_a_host_method_is_watched_like_any_other(explore):
     assert explorer.status == "The term is in normal form."
     expected = run(rewriter.Addition(left=4.0), 1000)
     assert list(explorer.record["term"]) == list(expected["term"])
-    until(explorer, lambda: "S(S(S(S(S(S(0))))))" in str(sent[-1]["texts"]))
+    until(explorer, lambda: any("S(S(S(S(S(S(0))))))" in str(head["texts"]) for head in sent))
 
 
 def test_an_error_in_what_is_said_is_said(explore):
