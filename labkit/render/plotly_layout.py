@@ -25,6 +25,7 @@ def sheet(room: Page, theme: Theme) -> dict:
         "paper_bgcolor": theme.background,
         "plot_bgcolor": theme.background,
         "font": {"family": look.FONT, "size": look.TEXT_SIZE, "color": theme.ink},
+        "modebar": {"color": theme.ink, "activecolor": theme.ink, "bgcolor": theme.background},
         "hovermode": "closest",
         "hoverlabel": {"namelength": -1},
         "barmode": "group",
