@@ -22,7 +22,7 @@ from labkit.papers import Paper, papers
 from labkit.problems import Problem, from_loss
 from labkit.record import Event, Record, load
 from labkit.render import figure
-from labkit.rules import Chain, Momentum, Rule, Sgd, chain
+from labkit.rules import Adam, Chain, Momentum, RmsProp, Rule, Scheduled, Sgd, chain
 from labkit.run import Run, run, stream
 from labkit.sweep import Sweep, sweep
 
@@ -30,6 +30,7 @@ from labkit.sweep import Sweep, sweep
 __version__ = "0.1.0"
 
 __all__ = [
+    "Adam",
     "Chain",
     "Claim",
     "Descent",
@@ -43,8 +44,10 @@ __all__ = [
     "Paper",
     "Problem",
     "Record",
+    "RmsProp",
     "Rule",
     "Run",
+    "Scheduled",
     "Sgd",
     "Sweep",
     "advance",

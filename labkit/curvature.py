@@ -63,6 +63,17 @@ def hessian(loss: Loss, w: PyTree) -> Product:
     return lambda v: product(v) if v.ndim == 1 else jax.vmap(product, 1, 1)(v)
 
 
+def rescaled(loss: Loss, w: PyTree, metric: PyTree) -> Loss:
+    """The loss as a function of z [n], w + D^(-1/2) z, D the metric: at 0 its Hessian is
+    D^(-1/2) H(w) D^(-1/2).
+
+    `metric` has one number an entry of `w`, or one in all; all positive.
+    """
+    flat, unravel = ravel_pytree(w)
+    root = jax.lax.rsqrt(ravel_pytree(metric)[0].astype(flat.dtype))
+    return lambda z: loss(unravel(flat + root * z))
+
+
 def third(loss: Loss, w: PyTree, u: Vector, v: Vector) -> Vector:
     """grad_w of u' H(w) v: the third derivative of the loss, two of its directions filled in."""
     flat, gradient = _raveled(loss, w)

@@ -33,7 +33,9 @@ ALL = {
     "edge_of_stability": Case(
         edge_of_stability.EdgeOfStability(SINE, Sgd(0.1)), edge_of_stability.views, "dynamics"
     ),
-    "gradient_flow": Case(gradient_flow.GradientFlow(SINE, 0.1), gradient_flow.views, "dynamics"),
+    "gradient_flow": Case(
+        gradient_flow.GradientFlow(SINE, Sgd(0.1)), gradient_flow.views, "dynamics"
+    ),
     "edge_model": Case(edge_model.EdgeModel(SINE, 0.1), edge_model.views, "dynamics"),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(

@@ -3,7 +3,8 @@
     w  <-  w - lr grad L(w),        sharpness = lambda_1(H(w))
 
 On a quadratic the step is stable while the sharpness is below 2 / lr (with momentum: below
-the `edge()` of the rule).  On a network the sharpness first rises to that threshold
+the `edge()` of the rule; where a rule divides by a metric D of its own, as RMSProp does, the
+curvature is that of D^(-1/2) H D^(-1/2)).  On a network the sharpness first rises to that threshold
 ("progressive sharpening"), then hovers at it or a little above, while the loss falls in an
 uneven way.  Iterates jump from wall to wall of a valley; the midpoints
 
@@ -42,7 +43,7 @@ from labkit.views import lines
 class State(NamedTuple):
     descent: DescentState  # at step t
     before: PyTree  # w[t-1]; at step 0, w[0]
-    pairs: curvature.Eigenpairs  # of the Hessian at w[t]
+    pairs: curvature.Eigenpairs  # of the Hessian at w[t], in the metric of the step from there
 
 
 @method
@@ -57,8 +58,9 @@ class EdgeOfStability:
     directions: int = size(2, 1, 8, about="eigenvalues followed")
 
     def check(self) -> None:
-        if not hasattr(self.rule, "edge"):
-            raise refusal("rule", self.rule, "a rule that says its edge(), as Sgd and Momentum do")
+        if not (hasattr(self.rule, "edge") and hasattr(self.rule, "metric")):
+            accepted = "a rule that says its edge() and its metric(state), as Sgd and RmsProp do"
+            raise refusal("rule", self.rule, accepted)
         parameters = count(self.problem)
         if self.directions > parameters:
             accepted = f"at most {parameters}, the number of parameters"
@@ -66,12 +68,13 @@ class EdgeOfStability:
 
     def init(self, key) -> State:
         descent = self._descent().init(key)
-        pairs = curvature.top_eigenpairs(self.problem.loss, descent.w, self.directions)
+        loss, origin = self._in_metric(descent, descent.w)
+        pairs = curvature.top_eigenpairs(loss, origin, self.directions)
         return State(descent, descent.w, pairs)
 
     def step(self, state: State, key) -> State:
         now = self._descent().step(state.descent, key)
-        return State(now, state.descent.w, self._eigenpairs(now.w, state.pairs))
+        return State(now, state.descent.w, self._eigenpairs(now, now.w, state.pairs))
 
     def midpoint(self, state: State) -> PyTree:
         """(w[t-1] + 2 w[t] + w[t+1]) / 4; w[t+1] is found for it by a step ahead."""
@@ -81,7 +84,7 @@ class EdgeOfStability:
 
     def observe(self, state: State) -> dict[str, Array]:
         middle = self.midpoint(state)
-        midpoint = self._eigenpairs(middle, state.pairs)
+        midpoint = self._eigenpairs(state.descent, middle, state.pairs)
         return {
             **self._descent().observe(state.descent),
             "sharpness": state.pairs.values[0],
@@ -95,8 +98,14 @@ class EdgeOfStability:
     def _descent(self) -> Descent:
         return Descent(self.problem, self.rule)
 
-    def _eigenpairs(self, w: PyTree, near: curvature.Eigenpairs) -> curvature.Eigenpairs:
-        matmat = curvature.hessian(self.problem.loss, w)
+    def _in_metric(self, descent: DescentState, w: PyTree) -> tuple[curvature.Loss, Array]:
+        """The loss around `w`, in the metric of the step that `descent` is about to take."""
+        _, ahead = self.rule.update(descent.grad, descent.rule, descent.w)
+        loss = curvature.rescaled(self.problem.loss, w, self.rule.metric(ahead))
+        return loss, jnp.zeros_like(ravel_pytree(w)[0])
+
+    def _eigenpairs(self, descent: DescentState, w: PyTree, near: curvature.Eigenpairs):
+        matmat = curvature.hessian(*self._in_metric(descent, w))
         return curvature.block_krylov(matmat, near.vectors, blocks=2)
 
 

@@ -6,11 +6,14 @@ by the classical Runge-Kutta method of order four, `substeps` of them a step (it
 while lr * sharpness < 2.785 substeps).  The flow does not know of 2 / lr: its sharpness
 rises past that threshold, and there gradient descent, which followed it until then, departs.
 
+A rule with a metric D of its own has a flow as well, the "stable flow", in which the state of
+the rule moves with the weights:  dw/dt = -2 / edge D^(-1) grad L(w).
+
 Source: F002, the gradient flow of Cohen, Kaur, Li, Kolter and Talwalkar 2021.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,56 +21,73 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from labkit import curvature
+from labkit import curvature, rules
 from labkit.claims import Claim
 from labkit.dynamics import edge_of_stability
 from labkit.dynamics.edge_of_stability import crossing
-from labkit.method import knob, method, size
+from labkit.method import method, size
 from labkit.problems import Problem, digits_network
 from labkit.record import Record
+from labkit.rules import FlowRule, Sgd
 from labkit.run import run
 from labkit.views import lines
 
 
 class State(NamedTuple):
     w: PyTree  # parameters
-    pairs: curvature.Eigenpairs  # the largest of the Hessian there, and its vector
+    rule: Any  # state of the rule
+    pairs: curvature.Eigenpairs  # the largest of the Hessian there, in the rule's metric
 
 
 @method
 class GradientFlow:
-    """Gradient flow on `problem`, one step a time of `lr`."""
+    """The flow of `rule` on `problem`, in time that counts steps."""
 
     problem: Problem
-    lr: float = knob(0.4, 0.01, 2.0, log=True, live=True, about="time of one step")
+    rule: FlowRule = Sgd(lr=0.4)
     substeps: int = size(2, 1, 16, about="Runge-Kutta steps a step")
+
+    def check(self) -> None:
+        rules.check_flow(self.rule)
 
     def init(self, key) -> State:
         w = self.problem.start(key)
-        return State(w, curvature.top_eigenpairs(self.problem.loss, w, 1))
+        rule = rules.first_state(self.rule, w, jax.grad(self.problem.loss)(w))
+        return State(w, rule, curvature.top_eigenpairs(*self._in_metric(w, rule), 1))
 
     def step(self, state: State, key) -> State:
         del key
-        w = jax.lax.fori_loop(0, self.substeps, lambda _, w: self._substep(w), state.w)
-        matmat = curvature.hessian(self.problem.loss, w)
-        return State(w, curvature.block_krylov(matmat, state.pairs.vectors, blocks=2))
+        place = (state.w, state.rule)
+        w, rule = jax.lax.fori_loop(0, self.substeps, lambda _, p: self._substep(p), place)
+        matmat = curvature.hessian(*self._in_metric(w, rule))
+        return State(w, rule, curvature.block_krylov(matmat, state.pairs.vectors, blocks=2))
 
     def observe(self, state: State) -> dict[str, Array]:
         return {
             "loss": self.problem.loss(state.w),
             "sharpness": state.pairs.values[0],
             "residual": state.pairs.residuals[0],
-            "threshold": jnp.asarray(2.0 / self.lr, state.pairs.values.dtype),
+            "threshold": jnp.asarray(self.rule.edge(), state.pairs.values.dtype),
         }
 
-    def _substep(self, w: PyTree) -> PyTree:
-        h = self.lr / self.substeps
-        go = lambda by, k: jax.tree.map(lambda a, b: a + by * b, w, k)
-        slope = lambda w: jax.tree.map(jnp.negative, jax.grad(self.problem.loss)(w))
-        k1 = slope(w)
-        k2 = slope(go(h / 2, k1))
-        k3 = slope(go(h / 2, k2))
-        k4 = slope(go(h, k3))
+    def _in_metric(self, w: PyTree, rule: Any) -> tuple[curvature.Loss, Array]:
+        """The loss around `w` in the metric of the rule there."""
+        loss = curvature.rescaled(self.problem.loss, w, self.rule.metric(rule))
+        return loss, jnp.zeros_like(ravel_pytree(w)[0])
+
+    def _slope(self, place: tuple[PyTree, Any]) -> tuple[PyTree, Any]:
+        w, rule = place
+        grads = jax.grad(self.problem.loss)(w)
+        squares = jax.tree.map(jnp.square, grads)
+        return rules.velocity(self.rule, rule, grads), self.rule.rate(rule, squares)
+
+    def _substep(self, place: tuple[PyTree, Any]) -> tuple[PyTree, Any]:
+        h = 1.0 / self.substeps
+        go = lambda by, k: jax.tree.map(lambda a, b: a + by * b, place, k)
+        k1 = self._slope(place)
+        k2 = self._slope(go(h / 2, k1))
+        k3 = self._slope(go(h / 2, k2))
+        k4 = self._slope(go(h, k3))
         return go(h / 6, jax.tree.map(lambda a, b, c, d: a + 2 * b + 2 * c + d, k1, k2, k3, k4))
 
 
@@ -83,7 +103,7 @@ def travelled(record: Record, name: str = "w", start: int = 0) -> float:
 
 def example() -> GradientFlow:
     """Gradient flow on 300 digits, in steps of lr 0.4."""
-    return GradientFlow(digits_network(samples=300), lr=0.4)
+    return GradientFlow(digits_network(samples=300), Sgd(lr=0.4))
 
 
 @cache

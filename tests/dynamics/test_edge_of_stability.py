@@ -111,6 +111,10 @@ def test_the_claim_refuses_a_step_of_another_length_or_sign(factor):
         def edge(self):
             return 2.0 / 0.4
 
+        def metric(self, state):
+            del state
+            return 1.0
+
     record = run(EdgeOfStability(digits_network(samples=300), Wrong()), 400, every=3)
     assert not claim(record).holds
 

@@ -12,11 +12,12 @@ from labkit.dynamics import gradient_flow
 from labkit.dynamics.gradient_flow import GradientFlow, claim, travelled
 from labkit.problems import Quadratic, sine_network
 from labkit.record import Record
+from labkit.rules import Sgd
 
 
 def test_on_a_quadratic_each_weight_decays_exponentially():
     h, lr = np.array([1.0, 3.0]), 0.2
-    record = run(GradientFlow(Quadratic(jnp.array(h)), lr), 10, probes={"w": lambda s: s.w})
+    record = run(GradientFlow(Quadratic(jnp.array(h)), Sgd(lr)), 10, probes={"w": lambda s: s.w})
     exact = np.exp(-lr * np.arange(11)[:, None] * h)
     # of order four: z^5 / 120 a substep at z = lr h / 2 = 0.3, so 4e-4 after twenty
     np.testing.assert_allclose(record["w"], exact, rtol=6e-4)
@@ -27,7 +28,7 @@ def test_the_error_is_of_order_four_in_the_step(double):
     exact = np.exp(-8.0 * 0.5 * np.array([1.0, 2.0]))
 
     def error(substeps):
-        flow = GradientFlow(problem, 0.5, substeps=substeps)
+        flow = GradientFlow(problem, Sgd(0.5), substeps=substeps)
         return np.abs(run(flow, 8, probes={"w": lambda s: s.w})["w"][-1] - exact).max()
 
     # halving the step divides the error by 16, to within the next order
@@ -36,7 +37,8 @@ def test_the_error_is_of_order_four_in_the_step(double):
 
 def test_it_is_the_flow_that_an_independent_solver_finds():
     problem = sine_network(samples=8, width=4, depth=1)
-    record, w0 = run(GradientFlow(problem, 0.2), 50), run(GradientFlow(problem, 0.2), 0).state.w
+    flow = GradientFlow(problem, Sgd(0.2))
+    record, w0 = run(flow, 50), run(flow, 0).state.w
     field = lambda t, w, _: jax.tree.map(jnp.negative, jax.grad(problem.loss)(w))
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field), diffrax.Tsit5(), 0.0, 10.0, 0.01, w0,
@@ -72,7 +74,7 @@ def test_the_claim_refuses_a_record_that_never_came_to_the_edge():
 
 def test_the_way_travelled_is_the_sum_of_the_steps():
     record = run(
-        GradientFlow(Quadratic(jnp.array([1.0, 1.0])), 0.1), 20, probes={"w": lambda s: s.w}
+        GradientFlow(Quadratic(jnp.array([1.0, 1.0])), Sgd(0.1)), 20, probes={"w": lambda s: s.w}
     )
     exact = np.sqrt(2.0) * (1 - np.exp(-2.0))  # along a straight line
     assert travelled(record) == pytest.approx(exact, rel=1e-4)  # of float32
