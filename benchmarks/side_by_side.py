@@ -6,8 +6,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
@@ -17,17 +18,38 @@ from labkit.device import describe, version
 ROOT = Path(__file__).parents[1]
 
 
+class Spent(NamedTuple):
+    """Seconds of one piece of work: on the clock, and of all this process's threads."""
+
+    wall: float
+    cpu: float
+
+
+def spent(work: Callable[[], object]) -> Spent:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def in_turn(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Spent]]:
+    """What each variant took, in `rounds` rounds of all of them."""
+    seconds: dict[str, list[Spent]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, work in variants.items():
+            seconds[name].append(spent(work))
+    return seconds
+
+
 def interleaved(
     variants: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, list[float]]:
     """Wall seconds of each variant, in `rounds` rounds of all of them."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, work in variants.items():
-            began = time.perf_counter()
-            work()
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
+    return {name: [s.wall for s in taken] for name, taken in in_turn(variants, rounds).items()}
+
+
+def median(taken: Iterable[Spent]) -> Spent:
+    wall, cpu = map(statistics.median, zip(*taken, strict=True))
+    return Spent(wall, cpu)
 
 
 def report(title: str, seconds: Mapping[str, list[float]], base: str, unit: float = 1e3) -> None:
