@@ -10,10 +10,11 @@ Both sides have the same weights, data and eigensolver (`peers/central_flow_torc
 ours and says what it does), and both see the eigenvalues of every step: at the iterate and at
 the midpoint for the descent, along the flow for the flow.
 
-One process for each number of threads, which has as many cores (on Linux).  In it both flows run from the
-start to the end, and how far apart they end is printed: a ratio of speeds means something only
-where that is rounding.  Then two stretches of that run are timed in turn, each side from its
-own state: one before the edge, one at its end, where three directions are critical.
+One process for each number of threads, which has as many cores (on Linux).  In it both flows
+run from the start to the end, and how far apart they end is printed: a ratio of speeds means
+something only where that is rounding.  On the way two stretches are timed in turn, each
+side from its own state: one before the edge, one at its end, where three or four directions are
+critical.
 """
 
 import argparse
