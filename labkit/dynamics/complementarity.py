@@ -76,7 +76,7 @@ def svec(M: Float[Array, "k k"]) -> Float[Array, " m"]:
 
 def smat(x: Float[Array, " m"]) -> Float[Array, "k k"]:
     """The symmetric matrix with these coordinates: the inverse of `svec`."""
-    k = (isqrt(8 * len(x) + 1) - 1) // 2
+    k = _side(len(x))
     i, j = pairs(k)
     place = np.zeros((k, k), int)
     place[i, j] = place[j, i] = np.arange(len(x))
@@ -105,10 +105,11 @@ def solve(
     b, size_b, fine_b = _scaled(jnp.where(both[:, None] & both[None], (B + B.T) / 2, 0))
     # A gap of 1 in the idle directions, which nothing couples to the others: X is 0 there.
     # With a larger one rounding would be measured by it.
-    Z, count = _search(a + jnp.where(both, 0, i == j).astype(a.dtype), b)
+    fine = fine_a & fine_b
+    Z, count = _search(a + jnp.where(both, 0, i == j).astype(a.dtype), b, ~fine)
 
     z, Q = safe_eigh(smat(Z))
-    x = jnp.where(z > k * jnp.finfo(z.dtype).eps * jnp.abs(z).max(), z, 0)
+    x = jnp.where(z > k * float(jnp.finfo(z.dtype).eps) * jnp.abs(z).max(), z, 0)
     X = jnp.where(on[:, None] & on[None], (Q * x[None]) @ Q.T, 0)
     effect = b @ svec(X)
     S = smat(a + effect)
@@ -119,15 +120,15 @@ def solve(
     X = X / size_x
     lowest = jax.vmap(safe_eigh)(jnp.stack([X, S / size_s]))[0].min()
     residual = jnp.maximum(-lowest, jnp.abs(jnp.sum(X * S)) / size_s)
-    fine = fine_a & fine_b
     X = jnp.where(fine, X * (size_x * (size_a / size_b)), jnp.nan)
     return Solution(X, jnp.where(fine, jnp.maximum(residual, 0), jnp.nan), count)
 
 
-def _search(a: Array, b: Array) -> tuple[Array, Array]:
+def _search(a: Array, b: Array, hopeless: Array) -> tuple[Array, Array]:
     """Z = X - S in coordinates, and the iterations; the entries of a and b are of size 1."""
-    i, j = pairs((isqrt(8 * len(a) + 1) - 1) // 2)
-    eps = (i[-1] + 1) * jnp.finfo(a.dtype).eps
+    k = _side(len(a))
+    i, j = pairs(k)
+    eps = k * float(jnp.finfo(a.dtype).eps)
 
     def gap(R, x, s):
         """F in the basis of Z, and the size of what must cancel in it."""
@@ -165,7 +166,8 @@ def _search(a: Array, b: Array) -> tuple[Array, Array]:
 
     # Z = -A is the answer when A >= 0; the first "step" there has no length.
     one = jnp.ones((), a.dtype)
-    first = _Search(-a, 0 * a, one, one * jnp.inf, one, one, jnp.array(False), jnp.array(0))
+    none = jnp.array(0, jnp.int32)
+    first = _Search(-a, 0 * a, one, one * jnp.inf, one, one, hopeless, none)
     last = lax.while_loop(lambda now: ~now.done & (now.count < LIMIT), step, first)
     return last.Z, last.count
 
@@ -190,6 +192,11 @@ def _scaled(m: Array) -> tuple[Array, Array, Array]:
     fine, size = jnp.isfinite(m).all(), jnp.abs(m).max()
     size = jnp.where(fine & (size > 0), size, 1)
     return jnp.where(fine, m, 0) / size, size, fine
+
+
+def _side(m: int) -> int:
+    """k, of m = k(k+1)/2."""
+    return (isqrt(8 * m + 1) - 1) // 2
 
 
 def _weights(k: int, dtype) -> np.ndarray:
