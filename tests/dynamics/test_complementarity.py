@@ -200,7 +200,7 @@ def test_a_turn_of_the_directions_turns_the_answer(double):
 
 @pytest.mark.parametrize(("of_A", "of_B"), [(1e-7, 1.0), (1e6, 1.0), (1.0, 1e-7), (1e5, 1e-5)])
 def test_sizes_change_the_size_of_the_answer_alone(double, of_A, of_B):
-    A, B, X, _ = built(3, 1, RNG(4))
+    A, B, *_ = built(3, 1, RNG(4))
     before, after = solved(A, B), solved(of_A * A, of_B * B)
     np.testing.assert_allclose(after.X * of_B / of_A, before.X, rtol=1e-11, atol=1e-13)
     assert after.residual < 1e-12
