@@ -172,7 +172,7 @@ def _search(a: Array, b: Array, hopeless: Array) -> tuple[Array, Array]:
     return last.Z, last.count
 
 
-def _split(z: Array, mu: Array) -> tuple[Array, Array]:
+def _split(z: Array, mu: Array | float) -> tuple[Array, Array]:
     """x - s = z and x s = mu, without cancellation: s of a large x is mu / x."""
     large = (jnp.abs(z) + jnp.sqrt(z * z + 4 * mu)) / 2
     small = mu / jnp.where(large > 0, large, 1)
