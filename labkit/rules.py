@@ -333,14 +333,6 @@ def check_flow(rule: Any) -> None:
         raise refusal("rule", rule, "a rule that has a flow, as Sgd and RmsProp do")
 
 
-def first_state(rule: FlowRule, w: PyTree, grads: PyTree) -> Any:
-    """Where the flow of a rule starts: its state after one update at `w`.
-
-    A rule updates its state before it uses it, so this is the state of the first step.
-    """
-    return rule.update(grads, rule.init(w), w)[1]
-
-
 def velocity(rule: FlowRule, state: Any, grads: PyTree) -> PyTree:
     """dw/dt = -2 / edge D^-1 grads, D the metric of `rule` at `state`."""
     return _scaled(-2.0 / rule.edge(), _divided(grads, rule.metric(state)))

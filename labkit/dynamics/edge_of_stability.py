@@ -67,7 +67,10 @@ class EdgeOfStability:
             raise refusal("directions", self.directions, accepted)
 
     def init(self, key) -> State:
-        descent = self._descent().init(key)
+        return self.at(self._descent().init(key))
+
+    def at(self, descent: DescentState) -> State:
+        """As if a run began at `descent`."""
         loss, origin = self._in_metric(descent, descent.w)
         pairs = curvature.top_eigenpairs(loss, origin, self.directions)
         return State(descent, descent.w, pairs)

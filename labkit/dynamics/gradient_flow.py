@@ -52,7 +52,14 @@ class GradientFlow:
 
     def init(self, key) -> State:
         w = self.problem.start(key)
-        rule = rules.first_state(self.rule, w, jax.grad(self.problem.loss)(w))
+        return self.at(w, self.rule.init(w))
+
+    def at(self, w: PyTree, rule: Any) -> State:
+        """Time 0 at the weights `w`, where the optimizer has the state `rule`.
+
+        A rule updates its state before it uses it, so the flow starts after one update.
+        """
+        rule = self.rule.update(jax.grad(self.problem.loss)(w), rule, w)[1]
         return State(w, rule, curvature.top_eigenpairs(*self._in_metric(w, rule), 1))
 
     def step(self, state: State, key) -> State:
