@@ -9,8 +9,8 @@ U'PU = I), T_ij = grad (u_i' H u_j):
     dnu/dt = (1 - beta2) / beta2 (g*g + 4 p*p diag(U X U') - nu)
     0 <= X  _|_  A + B[X] >= 0,      A + B[X] is U'(2P - H)U one substep ahead, linearised
 
-The eigensolver is the one that ours has, a warm-started block Krylov method of three blocks,
-and the substeps are as many.  `Eager` is plain PyTorch, reverse mode throughout: forward mode
+The eigensolver is a warm-started block Krylov method, as ours, of three blocks, once a step; in
+between the eigenvectors are rotated among themselves.  `Eager` is plain PyTorch, reverse mode throughout: forward mode
 and `torch.func.vmap` took longer.  `Compiled` is `torch.func` under `torch.compile`, which
 needs a C++ compiler.
 
