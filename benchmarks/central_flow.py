@@ -15,9 +15,8 @@ two flows after the crossing.
 
 One process for each number of threads, which has as many cores (on Linux).  In it both flows
 run from the start to the end, and how far apart they end is printed: a ratio of speeds means
-something only where that is small.  On the way two stretches are timed in turn, each
-side from its own state: one before the edge, one at its end, where three or four directions are
-critical.
+something only where that is small.  On the way two stretches are timed in turn, each side from
+its own state: one before the edge, one at its end, where three or four directions are critical.
 """
 
 import argparse

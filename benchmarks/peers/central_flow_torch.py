@@ -10,9 +10,9 @@ U'PU = I), T_ij = grad (u_i' H u_j):
     0 <= X  _|_  A + B[X] >= 0,      A + B[X] is U'(2P - H)U one substep ahead, linearised
 
 The eigensolver is a warm-started block Krylov method, as ours, of three blocks, once a step; in
-between the eigenvectors are rotated among themselves.  `Eager` is plain PyTorch, reverse mode throughout: forward mode
-and `torch.func.vmap` took longer.  `Compiled` is `torch.func` under `torch.compile`, which
-needs a C++ compiler.
+between the eigenvectors are rotated among themselves.  `Eager` is plain PyTorch, reverse mode
+throughout: forward mode and `torch.func.vmap` took longer.  `Compiled` is `torch.func` under
+`torch.compile`, which needs a C++ compiler.
 
 Source: S029, Understanding Optimization in Deep Learning with Central Flows.
 """
