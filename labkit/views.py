@@ -167,18 +167,25 @@ def lines(
     log_x: bool = False,
     labels: Mapping[str, str] | None = None,
     y_range: tuple[float, float] | None = None,
+    roles: Mapping[str, str] | None = None,
     beside: Sequence[str] = (),
 ) -> View:
     """Columns as curves over the steps, or over the column named `over`.
 
-    A column [rows, k] becomes k curves.  Labels are the names of the columns unless given.
-    Columns in `beside` are drawn where a record has them: those of a run to compare with.
+    A column [rows, k] becomes k curves.  Labels and roles are the names of the columns unless
+    given.  Columns in `beside` are drawn where a record has them: those of a run to compare with.
     """
 
     def view(record: Record) -> Panel:
         along = record[over] if over else record.steps
         shown = [*names, *(name for name in beside if name in record)]
-        marks = [curve for name in shown for curve in _curves(record, name, along, labels or {})]
+        marks = [
+            curve
+            for name in shown
+            for label in [(labels or {}).get(name) or _words(name)]
+            for role in [(roles or {}).get(name) or name]
+            for curve in _curves(record[name], along, label, role)
+        ]
         up = y or (_words(names[0]) if len(names) == 1 else "value")
         across = _words(over) if over and x == "step" else x
         head = title or ", ".join(map(_words, names))
@@ -187,12 +194,11 @@ def lines(
     return view
 
 
-def _curves(record: Record, name: str, along: np.ndarray, labels: Mapping) -> list[Curve]:
-    values, label = record[name], labels.get(name, _words(name))
+def _curves(values: np.ndarray, along: np.ndarray, label: str, role: str) -> list[Curve]:
     if values.ndim == 1:
-        return [Curve(along, values, label, name)]
+        return [Curve(along, values, label, role)]
     several = values.reshape(len(values), -1).T
-    return [Curve(along, row, f"{label} {i}", f"{name} {i}") for i, row in enumerate(several, 1)]
+    return [Curve(along, row, f"{label} {i}", f"{role} {i}") for i, row in enumerate(several, 1)]
 
 
 def path(

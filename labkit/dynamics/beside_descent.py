@@ -54,9 +54,12 @@ class BesideDescent:
         descent = Descent(self.problem, self.rule)
         warm = lambda _, s: descent.step(s, None)
         begun = lax.fori_loop(0, self.warm, warm, descent.init(key))
-        central, flow = (m.at(begun.w, begun.rule) for m in (self._central(), self._flow()))
-        edge = self._edge().init(key) if self._has_edge() else ()
-        return State(self._descent().at(begun), central, flow, edge)
+        return State(
+            self._descent().at(begun),
+            self._central().at(begun.w, begun.rule),
+            self._flow().at(begun.w, begun.rule),
+            self._edge().init(key) if self._has_edge() else (),
+        )
 
     def step(self, state: State, key) -> State:
         return State(
@@ -92,7 +95,7 @@ class BesideDescent:
         return GradientFlow(self.problem, self.rule, self.substeps)
 
     def _edge(self) -> EdgeModel:
-        return EdgeModel(self.problem, self.rule.lr)
+        return EdgeModel(self.problem, 2.0 / self.rule.edge())
 
 
 def _named(prefix: str, seen: dict[str, Array]) -> dict[str, Array]:

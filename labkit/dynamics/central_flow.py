@@ -117,7 +117,7 @@ class CentralFlow:
         flat = ravel_pytree(w)[0]
         rule = self.rule.update(jax.grad(self.problem.loss)(w), rule, w)[1]
         basis = curvature.first_basis(jax.random.key(0), flat.size, self.directions, flat.dtype)
-        blank = jax.eval_shape(self._motion, w, rule, basis)
+        blank = jax.eval_shape(self.motion, w, rule, basis)
         motion = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), blank)
         motion = motion._replace(pairs=motion.pairs._replace(vectors=basis))
         # The first substep takes the start to lie below the edge: half the time to compile.
@@ -157,10 +157,10 @@ class CentralFlow:
         return state._replace(w=w, rule=rule)
 
     def _seen(self, state: State, calm: bool = False) -> State:
-        motion = self._motion(state.w, state.rule, state.motion.pairs.vectors, calm)
+        motion = self.motion(state.w, state.rule, state.motion.pairs.vectors, calm)
         return state._replace(motion=motion)
 
-    def _motion(self, w: PyTree, rule: Any, basis: Float[Array, "n k"], calm: bool = False):
+    def motion(self, w: PyTree, rule: Any, basis: Float[Array, "n k"], calm: bool = False):
         """The flow at `w`, `basis` from a substep ago; when `calm`, as if nothing oscillated."""
         flat, unravel = ravel_pytree(w)
         loss = lambda x: self.problem.loss(unravel(x))
@@ -236,46 +236,41 @@ def demo() -> Record:
     return record.beside(distance=Record(record.steps, far))
 
 
-NAMES = {
+LABELS = {
     "loss": "central flow",
     "mean_loss": "predicted mean",
     "sharpness": "central flow",
+    "variances": "direction",
     "descent.loss": "descent",
     "descent.sharpness": "descent",
     "flow.sharpness": "gradient flow",
     "edge.sharpness": "edge model",
 }
+ROLES = LABELS | {"mean_loss": "midpoint"}
 views = [
     lines(
-        "loss",
-        "mean_loss",
-        title="Loss",
-        y="loss",
-        log=True,
-        labels=NAMES,
-        beside=["descent.loss"],
+        "loss", "mean_loss", beside=["descent.loss"],
+        title="Loss", y="loss", log=True, labels=LABELS, roles=ROLES,
     ),
     lines(
-        "sharpness",
-        "threshold",
-        title="Sharpness",
-        y="largest eigenvalue",
-        labels=NAMES,
-        beside=["descent.sharpness", "flow.sharpness", "edge.sharpness"],
+        "sharpness", "threshold", beside=["descent.sharpness", "flow.sharpness", "edge.sharpness"],
+        title="Sharpness", y="largest eigenvalue", labels=LABELS, roles=ROLES,
     ),
-    lines("variances", title="Oscillation about the flow", y="mean loss it adds, by direction"),
-]
+    lines(
+        "variances", title="Oscillation about the flow", y="mean loss it adds", labels=LABELS,
+    ),
+]  # fmt: skip
 
 
 def apart(record: Record) -> Panel:
     """How far each flow is from the midpoint of descent, where a record has these distances."""
     names = {"central": "central flow", "flow": "gradient flow", "edge": "edge model"}
     marks = [
-        Curve(record.steps, record[f"distance.{name}"], label, f"{name}.sharpness")
+        Curve(record.steps, record[f"distance.{name}"], label, label)
         for name, label in names.items()
         if f"distance.{name}" in record
     ]
-    return Panel("From the midpoint of descent", marks, "step", "distance in weights")
+    return Panel("Distance from descent", marks, "step", "distance in weights")
 
 
 def paths(record: Record) -> Panel:
@@ -294,9 +289,8 @@ def paths(record: Record) -> Panel:
     marks = []
     for name, label in names.items():
         moved = record[name][late] - origin
-        role = name.replace(".w", ".sharpness").replace("w", "central.sharpness")
-        marks.append(Curve(moved @ along, moved @ across, label, role))
-    return Panel("Where they go, from the crossing on", marks, "along the flow", "across it")
+        marks.append(Curve(moved @ along, moved @ across, label, label))
+    return Panel("Paths after the crossing", marks, "along the flow", "across it")
 
 
 def say(record: Record) -> str:

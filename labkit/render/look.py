@@ -60,6 +60,7 @@ ROLES = {
     "edge": ("ink", "dash", "cross"),
     "target": ("ink", "dash", "cross"),
     "midpoint": ("purple", "dot", "diamond"),
+    "descent": ("blue", "solid", "circle"),
     "gradient flow": ("green", "dashdot", "triangle-down"),
     "central flow": ("orange", "dash", "square"),
     "central": ("orange", "dash", "square"),
