@@ -36,7 +36,7 @@ ALL = {
     "gradient_flow": Case(
         gradient_flow.GradientFlow(SINE, Sgd(0.1)), gradient_flow.views, "dynamics"
     ),
-    "edge_model": Case(edge_model.EdgeModel(SINE, 0.1), edge_model.views, "dynamics"),
+    "edge_model": Case(edge_model.EdgeModel(SINE, Sgd(0.1)), edge_model.views, "dynamics"),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
         surface_descent.SurfaceDescent(EdgeToy(), Sgd(0.2)), surface_descent.views, "landscapes"

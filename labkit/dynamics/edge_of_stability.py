@@ -35,7 +35,7 @@ from labkit.errors import refusal
 from labkit.method import method, size
 from labkit.problems import Problem, count, digits_network
 from labkit.record import Record
-from labkit.rules import EdgeRule, Sgd
+from labkit.rules import EdgeRule, Sgd, knows
 from labkit.run import run
 from labkit.views import lines
 
@@ -58,7 +58,7 @@ class EdgeOfStability:
     directions: int = size(2, 1, 8, about="eigenvalues followed")
 
     def check(self) -> None:
-        if not (hasattr(self.rule, "edge") and hasattr(self.rule, "metric")):
+        if not knows(self.rule, "edge", "metric"):
             accepted = "a rule that says its edge() and its metric(state), as Sgd and RmsProp do"
             raise refusal("rule", self.rule, accepted)
         parameters = count(self.problem)
