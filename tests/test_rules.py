@@ -7,9 +7,9 @@ import optax
 import pytest
 
 from labkit.descent import Descent
+from labkit.dynamics.gradient_flow import GradientFlow
 from labkit.method import Scalar, check, fields, replace
 from labkit.problems import Quadratic
-from labkit.dynamics.gradient_flow import GradientFlow
 from labkit.rules import (
     Adam,
     Chain,
@@ -224,7 +224,7 @@ def test_an_update_without_memory_is_the_gradient_over_the_metric_of_the_state_i
 
 
 def test_an_update_of_adam_is_its_mean_over_the_metric_of_the_state_it_leaves():
-    rule = ADAPTIVE[-1]
+    rule = Adam(LR, BETA, BETA2, EPS)
     _, update, _, after = last(rule)
     assert_close(update, jax.tree.map(jnp.negative, over(after.mu, rule.metric(after))))
 
@@ -270,7 +270,7 @@ def test_rules_without_memory_have_a_flow(rule):
     "rule", [Momentum(), Adam(), Optax(optax.sgd(LR)), Scheduled(Momentum(), HALVES)], ids=str
 )
 def test_a_rule_without_a_flow_is_refused(rule):
-    with pytest.raises(ValueError, match="rule = .* is refused; accepted: a rule that has a flow"):
+    with pytest.raises(ValueError, match=r"rule = .* is refused; accepted: a rule"):
         check_flow(rule)
     with pytest.raises(ValueError, match="a rule that has a flow, as Sgd and RmsProp do"):
         run(GradientFlow(Quadratic(), rule), 1)
@@ -506,7 +506,7 @@ def frozen(beta1, metric, H):
 def test_with_its_metric_held_an_adaptive_rule_is_stable_up_to_its_edge(rule, edge, double):
     assert float(rule.edge()) == pytest.approx(edge, rel=1e-9)
     metric = np.concatenate(leaves(rule.metric(last(rule)[3]))) * np.ones(4)
-    assert isinstance(rule, RmsProp) and rule.form == "scalar" or np.ptp(metric) > 0.1
+    assert getattr(rule, "form", "") == "scalar" or np.ptp(metric) > 0.1
     B = np.random.default_rng(2).normal(size=(4, 4))
     H = B @ B.T
     top = np.linalg.eigvalsh(H / np.sqrt(np.outer(metric, metric)))[-1]

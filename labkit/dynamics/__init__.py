@@ -1,4 +1,4 @@
 """What optimizers really do over time.
 
-Reading order: edge_of_stability, gradient_flow, edge_model.
+Reading order: edge_of_stability, gradient_flow, edge_model, adaptive_edge.
 """

@@ -110,9 +110,13 @@ class EdgeOfStability:
 
 
 def crossing(record: Record) -> int | None:
-    """The first row where the sharpness is above the threshold; None when it never is."""
-    above = np.flatnonzero(record["sharpness"] > record["threshold"])
-    return int(above[0]) if len(above) else None
+    """The first row where the sharpness has risen above the threshold; None when it never does.
+
+    A run that starts above has to come down first, as adaptive rules do in their first steps.
+    """
+    above = record["sharpness"] > record["threshold"]
+    risen = np.flatnonzero(above[1:] & ~above[:-1]) + 1
+    return int(risen[0]) if len(risen) else None
 
 
 def settled(record: Record, steps: int = 50) -> Record:
