@@ -197,14 +197,11 @@ def test_with_momentum_the_centre_settles_at_its_edge_and_stays_near_descent(rul
     assert np.median(np.abs(np.array(sharp) - 1)) < 0.08
 
 
-def test_without_the_trace_across_the_centre_would_settle_at_the_edge_of_gradient_descent(
-    monkeypatch,
-):
-    """2 / lr in place of 3.8 / lr: the offset of the heavy ball needs a trace of its own."""
+def test_without_a_trace_of_its_own_the_offset_of_the_heavy_ball_leaves_all_bounds(monkeypatch):
+    """Across, it would be gradient descent with lr 0.6, beyond its edge; seen on three seeds."""
     step, rule = EdgeModel.step, RULES[1]
     plain = lambda s: s._replace(memory=rule.init(s.offset))
     monkeypatch.setattr(EdgeModel, "step", lambda self, s, key: plain(step(self, s, key)))
     probes = {"w": lambda state: ravel_pytree(state.centre)[0]}  # a program of its own
     record = run(EdgeModel(digits_network(samples=300), rule), 400, every=2, probes=probes)
-    late = record["sharpness"][record.steps > 200] * rule.lr
-    assert np.median(late) < 2.6
+    assert any("ceased to be finite" in event.sentence for event in record.events)
