@@ -38,7 +38,7 @@ ALL = {
     ),
     "edge_model": Case(edge_model.EdgeModel(SINE, Sgd(0.1)), edge_model.views, "dynamics"),
     "adaptive_edge": Case(
-        adaptive_edge.AdaptiveEdge(SINE, Adam(0.01)), adaptive_edge.views, "dynamics"
+        adaptive_edge.AdaptiveEdge(SINE, Adam(0.01, beta2=0.95)), adaptive_edge.views, "dynamics"
     ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(

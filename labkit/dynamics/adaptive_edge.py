@@ -142,7 +142,9 @@ def say(record: Record) -> str:
     """Sharpness in the metric over its edge, and the raw one, in a sentence."""
     first = crossing(record)
     share = record.last("sharpness") / record.last("threshold")
-    where = "not there yet" if first is None else f"reached at step {record.steps[first]}"
+    where = "above from the start" if share > 1 else "not there yet"
+    if first is not None:
+        where = f"reached at step {record.steps[first]}"
     return (
         f"Step {record.steps[-1]}: sharpness in the metric {share:.0%} of its "
         f"edge {record.last('threshold'):.4g} ({where}), raw {record.last('raw_sharpness'):.3g}."

@@ -158,7 +158,9 @@ views = [
 def say(record: Record) -> str:
     """Sharpness and radius, in a sentence."""
     sharpness, threshold = record.last("sharpness"), record.last("threshold")
-    if record.last("radius") > 10 * FLOOR:
+    if not np.isfinite(record.last("radius")):
+        where = "it has diverged"
+    elif record.last("radius") > 10 * FLOOR:
         where = "the walls are felt"
     else:
         where = "the radius grows" if sharpness > threshold else "the valley is stable"

@@ -162,6 +162,8 @@ def say(record: Record) -> str:
     sharpness, threshold = record.last("sharpness"), record.last("threshold")
     first = crossing(record)
     seen = f"Step {record.steps[-1]}: sharpness {sharpness:.3g}, threshold {threshold:.3g}"
+    if first is None and sharpness > threshold:
+        return f"{seen}: above the edge, and so from the start."
     if first is None:
         return f"{seen}: below the edge so far, {sharpness / threshold:.0%} of the way."
     where = "at the edge" if abs(sharpness / threshold - 1) < 0.3 else "away from the edge"

@@ -79,6 +79,8 @@ def test_the_claim_holds_on_the_demonstration():
     assert "reached at step" in adaptive_edge.say(record)
     assert record["sharpness"][0] > record["threshold"][0]  # the first step, not the edge
     assert crossing(record) > 10
+    assert "above from the start" in adaptive_edge.say(record.until(0))
+    assert "not there yet" in adaptive_edge.say(record.until(100))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -173,6 +173,18 @@ def test_the_claim_refuses_a_threshold_of_one_over_lr():
     assert not claim(Record(record.steps, wrong)).holds
 
 
+def test_the_edge_is_reached_from_below_and_a_run_that_starts_above_has_not_reached_it():
+    sharpness = np.array([3.0, 1.0, 0.5, 2.5, 1.5, 2.5])
+    columns = {"sharpness": sharpness, "threshold": np.full(6, 2.0)}
+    record = Record(np.arange(6), columns)
+    assert crossing(record) == 3
+    early = record.until(1)
+    assert crossing(early) is None
+    assert "below the edge" in edge_of_stability.say(early)
+    assert crossing(record.until(0)) is None
+    assert "above the edge, and so from the start" in edge_of_stability.say(record.until(0))
+
+
 def test_more_directions_than_parameters_are_refused():
     with pytest.raises(ValueError, match="directions = 3 is refused; accepted: at most 2"):
         run(EdgeOfStability(Quadratic(jnp.array([1.0, 2.0])), Sgd(0.1), directions=3), 1)
