@@ -247,6 +247,9 @@ class Scheduled:
     rule: Any
     schedule: Callable = static()
 
+    def __post_init__(self):
+        object.__setattr__(self, "rule", as_rule(self.rule))
+
     def init(self, params) -> ScheduledState:
         dtype = jnp.result_type(*jax.tree.leaves(params))
         return ScheduledState(self.rule.init(params), jnp.zeros((), dtype))
@@ -327,9 +330,16 @@ def as_rule(rule: Any) -> Rule:
     return Optax(rule) if isinstance(rule, tuple) else rule
 
 
+def knows(rule: Any, *names: str) -> bool:
+    """Whether `rule` has these methods; of a scheduled one, whether the rule inside has."""
+    if isinstance(rule, Scheduled):
+        return knows(rule.rule, *names)
+    return all(hasattr(rule, name) for name in names)
+
+
 def check_flow(rule: Any) -> None:
     """Raise ValueError when `rule` has no flow."""
-    if not all(hasattr(rule, name) for name in ("edge", "metric", "rate")):
+    if not knows(rule, "edge", "metric", "rate"):
         raise refusal("rule", rule, "a rule that has a flow, as Sgd and RmsProp do")
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import rewriter
 
-from labkit import Descent, Momentum, Sgd, chain, descent, sweep
-from labkit.dynamics import edge_model, edge_of_stability, gradient_flow
+from labkit import Adam, Descent, Momentum, Sgd, chain, descent, sweep
+from labkit.dynamics import adaptive_edge, edge_model, edge_of_stability, gradient_flow
 from labkit.landscapes import lanczos_spectrum, surface_descent
 from labkit.problems import EdgeToy, Quadratic, sine_network
 from labkit.relaxations import soft_sort
@@ -36,7 +36,10 @@ ALL = {
     "gradient_flow": Case(
         gradient_flow.GradientFlow(SINE, Sgd(0.1)), gradient_flow.views, "dynamics"
     ),
-    "edge_model": Case(edge_model.EdgeModel(SINE, 0.1), edge_model.views, "dynamics"),
+    "edge_model": Case(edge_model.EdgeModel(SINE, Sgd(0.1)), edge_model.views, "dynamics"),
+    "adaptive_edge": Case(
+        adaptive_edge.AdaptiveEdge(SINE, Adam(0.01, beta2=0.95)), adaptive_edge.views, "dynamics"
+    ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
         surface_descent.SurfaceDescent(EdgeToy(), Sgd(0.2)), surface_descent.views, "landscapes"

@@ -20,6 +20,7 @@ from labkit.curvature import (
     hvp,
     lanczos,
     pairs,
+    rescaled,
     ritz,
     safe_eigh,
     sharpness,
@@ -137,6 +138,24 @@ def test_hvp_and_hessian_agree_with_the_dense_hessian(precision):
     np.testing.assert_allclose(one, H @ v, atol=precision * size)
     np.testing.assert_allclose(block, H @ V, atol=precision * size)
     assert block.dtype == v.dtype
+
+
+@pytest.mark.parametrize("kind", ["scalar", "of each entry"])
+def test_the_hessian_of_a_rescaled_loss_is_that_between_roots_of_the_metric(kind, precision):
+    w, H = net(), dense_hessian()
+    metric, D = jnp.asarray(2.5), np.full(N, 2.5)
+    if kind != "scalar":
+        D = np.random.default_rng(8).uniform(0.3, 3.0, size=N)
+        metric = ravel_pytree(w)[1](jnp.asarray(D, float))
+    loss = rescaled(net_loss, w, metric)
+    origin = jnp.zeros(N, ravel_pytree(w)[0].dtype)
+    np.testing.assert_allclose(loss(origin), net_loss(w), rtol=precision)
+    dense = H / np.sqrt(np.outer(D, D))
+    size = np.abs(dense).sum(axis=1).max()
+    seen = jax.jit(jax.hessian(loss))(origin)
+    np.testing.assert_allclose(seen, dense, atol=precision * size)
+    top = jax.jit(lambda z: sharpness(loss, z))(origin)
+    np.testing.assert_allclose(top, exact_top(dense)[0], rtol=10 * precision)
 
 
 def test_hessian_of_w_B_w_is_B_plus_its_transpose(double):

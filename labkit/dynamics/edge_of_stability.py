@@ -35,7 +35,7 @@ from labkit.errors import refusal
 from labkit.method import method, size
 from labkit.problems import Problem, count, digits_network
 from labkit.record import Record
-from labkit.rules import EdgeRule, Sgd
+from labkit.rules import EdgeRule, Sgd, knows
 from labkit.run import run
 from labkit.views import lines
 
@@ -58,7 +58,7 @@ class EdgeOfStability:
     directions: int = size(2, 1, 8, about="eigenvalues followed")
 
     def check(self) -> None:
-        if not (hasattr(self.rule, "edge") and hasattr(self.rule, "metric")):
+        if not knows(self.rule, "edge", "metric"):
             accepted = "a rule that says its edge() and its metric(state), as Sgd and RmsProp do"
             raise refusal("rule", self.rule, accepted)
         parameters = count(self.problem)
@@ -113,9 +113,13 @@ class EdgeOfStability:
 
 
 def crossing(record: Record) -> int | None:
-    """The first row where the sharpness is above the threshold; None when it never is."""
-    above = np.flatnonzero(record["sharpness"] > record["threshold"])
-    return int(above[0]) if len(above) else None
+    """The first row where the sharpness has risen above the threshold; None when it never does.
+
+    A run that starts above has to come down first, as adaptive rules do in their first steps.
+    """
+    above = record["sharpness"] > record["threshold"]
+    risen = np.flatnonzero(above[1:] & ~above[:-1]) + 1
+    return int(risen[0]) if len(risen) else None
 
 
 def settled(record: Record, steps: int = 50) -> Record:
@@ -161,6 +165,8 @@ def say(record: Record) -> str:
     sharpness, threshold = record.last("sharpness"), record.last("threshold")
     first = crossing(record)
     seen = f"Step {record.steps[-1]}: sharpness {sharpness:.3g}, threshold {threshold:.3g}"
+    if first is None and sharpness > threshold:
+        return f"{seen}: above the edge, and so from the start."
     if first is None:
         return f"{seen}: below the edge so far, {sharpness / threshold:.0%} of the way."
     where = "at the edge" if abs(sharpness / threshold - 1) < 0.3 else "away from the edge"

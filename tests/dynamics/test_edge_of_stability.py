@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -11,6 +12,7 @@ from labkit.dynamics import edge_of_stability
 from labkit.dynamics.edge_of_stability import EdgeOfStability, claim, crossing, settled
 from labkit.problems import Quadratic, digits_network, sine_network
 from labkit.record import Record
+from labkit.rules import Adam, RmsProp, Scheduled
 
 
 SINE = sine_network(samples=8, width=4, depth=1)
@@ -32,6 +34,45 @@ def test_the_eigenvalues_followed_are_those_of_the_dense_hessian(key):
         dense = np.linalg.eigvalsh(np.asarray(hessian(w), float))[::-1]
         # Ritz values are second order in the residual, which is below 1e-2 here
         np.testing.assert_allclose(seen, dense[:2], atol=1e-4 * dense[0])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RmsProp(0.003, 0.9),
+        RmsProp(0.01, 0.9, form="scalar"),
+        Adam(0.01, 0.9, 0.9),
+        Scheduled(Adam(0.01, 0.9, 0.9), optax.linear_schedule(0.1, 1.0, 20)),
+    ],
+    ids=["coordinatewise", "scalar", "adam", "scheduled"],
+)
+def test_the_curvature_of_an_adaptive_rule_is_in_the_metric_of_its_next_step(rule, double, key):
+    problem = jax.tree.map(
+        lambda a: np.asarray(a, float) if np.asarray(a).dtype == np.float32 else a, SINE
+    )
+    method = EdgeOfStability(problem, rule)
+    probes = {"now": lambda s: ravel_pytree(s.descent.w)[0]}
+    record = run(method, 24, every=8, probes=probes)
+    unravel = ravel_pytree(problem.start(key))[1]
+    w = unravel(record["now"][0])
+    gradient = jax.jit(jax.grad(lambda x: problem.loss(unravel(x))))
+    hessian = jax.jit(jax.hessian(lambda x: problem.loss(unravel(x))))
+    flat, state, parts = ravel_pytree(w)[0], rule.init(w), []
+    for step in range(25):
+        grads = gradient(flat)
+        update, state = rule.update(unravel(grads), state, unravel(flat))
+        if step % 8 == 0:  # the metric by which the step from here divides
+            parts.append((flat, np.ravel(ravel_pytree(rule.metric(state))[0])))
+        flat = flat + ravel_pytree(update)[0]
+    for row, (place, metric) in enumerate(parts):
+        np.testing.assert_allclose(record["now"][row], place, rtol=1e-9, atol=1e-12)
+        D = metric * np.ones(len(place))
+        dense = np.linalg.eigvalsh(np.asarray(hessian(place)) / np.sqrt(np.outer(D, D)))[::-1]
+        # Ritz values are second order in the residual; what a metric of another step would
+        # change is 3e-2 or more
+        near = max(1e-4, float(record["residual"][row] / dense[0]) ** 2)
+        assert near < 1e-2
+        np.testing.assert_allclose(record["eigenvalues"][row, 0], dense[0], rtol=near)
 
 
 def test_the_iterates_and_midpoints_are_those_of_a_loop_in_numpy():
@@ -132,16 +173,27 @@ def test_the_claim_refuses_a_threshold_of_one_over_lr():
     assert not claim(Record(record.steps, wrong)).holds
 
 
+def test_the_edge_is_reached_from_below_and_a_run_that_starts_above_has_not_reached_it():
+    sharpness = np.array([3.0, 1.0, 0.5, 2.5, 1.5, 2.5])
+    columns = {"sharpness": sharpness, "threshold": np.full(6, 2.0)}
+    record = Record(np.arange(6), columns)
+    assert crossing(record) == 3
+    early = record.until(1)
+    assert crossing(early) is None
+    assert "below the edge" in edge_of_stability.say(early)
+    assert crossing(record.until(0)) is None
+    assert "above the edge, and so from the start" in edge_of_stability.say(record.until(0))
+
+
 def test_more_directions_than_parameters_are_refused():
     with pytest.raises(ValueError, match="directions = 3 is refused; accepted: at most 2"):
         run(EdgeOfStability(Quadratic(jnp.array([1.0, 2.0])), Sgd(0.1), directions=3), 1)
 
 
 def test_a_rule_that_does_not_know_its_edge_is_refused():
-    import optax
-
-    with pytest.raises(ValueError, match=r"a rule that says its edge\(\)"):
-        run(EdgeOfStability(SINE, optax.adam(0.1)), 1)
+    for rule in (optax.adam(0.1), Scheduled(optax.adam(0.1), optax.constant_schedule(1.0))):
+        with pytest.raises(ValueError, match=r"a rule that says its edge\(\)"):
+            run(EdgeOfStability(SINE, rule), 1)
 
 
 @pytest.mark.parametrize("lr, event", [(0.3, False), (1e9, True)])
