@@ -7,8 +7,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import rewriter
 
-from labkit import Adam, Descent, Momentum, Sgd, chain, descent, sweep
-from labkit.dynamics import adaptive_edge, edge_model, edge_of_stability, gradient_flow
+from labkit import Adam, Descent, Momentum, RmsProp, Sgd, chain, descent, sweep
+from labkit.dynamics import (
+    adaptive_edge,
+    beside_descent,
+    central_flow,
+    edge_model,
+    edge_of_stability,
+    gradient_flow,
+)
 from labkit.landscapes import lanczos_spectrum, surface_descent
 from labkit.problems import EdgeToy, Quadratic, sine_network
 from labkit.relaxations import soft_sort
@@ -35,6 +42,16 @@ ALL = {
     ),
     "gradient_flow": Case(
         gradient_flow.GradientFlow(SINE, Sgd(0.1)), gradient_flow.views, "dynamics"
+    ),
+    "central_flow": Case(
+        central_flow.CentralFlow(SINE, Sgd(0.2), directions=2, substeps=2),
+        central_flow.views,
+        "dynamics",
+    ),
+    "beside_descent": Case(
+        beside_descent.BesideDescent(SINE, RmsProp(0.01), directions=2, substeps=2, warm=1),
+        beside_descent.views,
+        "dynamics",
     ),
     "edge_model": Case(edge_model.EdgeModel(SINE, Sgd(0.1)), edge_model.views, "dynamics"),
     "adaptive_edge": Case(

@@ -13,6 +13,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from labkit import curvature
 from labkit.descent import Descent
 from labkit.dynamics import central_flow, edge_of_stability, gradient_flow
 from labkit.dynamics.central_flow import CentralFlow
@@ -51,14 +52,17 @@ class BesideDescent:
         self._central().check()
 
     def init(self, key) -> State:
-        descent = Descent(self.problem, self.rule)
-        warm = lambda _, s: descent.step(s, None)
-        begun = lax.fori_loop(0, self.warm, warm, descent.init(key))
+        alone = Descent(self.problem, self.rule)
+        warm = lambda _, s: alone.step(s, None)
+        begun = lax.fori_loop(0, self.warm, warm, alone.init(key))
+        descent = self._descent().at(begun)
+        # all of them see the same Hessian in the same metric: its eigenvectors are found once
+        first = curvature.Eigenpairs(*(a[..., :1] for a in descent.pairs))
         return State(
-            self._descent().at(begun),
+            descent,
             self._central().at(begun.w, begun.rule),
-            self._flow().at(begun.w, begun.rule),
-            self._edge().init(key) if self._has_edge() else (),
+            self._flow().at(begun.w, begun.rule, first),
+            self._edge().at(begun.w, first) if self._has_edge() else (),
         )
 
     def step(self, state: State, key) -> State:
@@ -83,7 +87,7 @@ class BesideDescent:
         return seen
 
     def _has_edge(self) -> bool:
-        return isinstance(self.rule, Sgd) and not self.warm
+        return isinstance(self.rule, Sgd)
 
     def _descent(self) -> EdgeOfStability:
         return EdgeOfStability(self.problem, self.rule, self.directions)
@@ -95,7 +99,7 @@ class BesideDescent:
         return GradientFlow(self.problem, self.rule, self.substeps)
 
     def _edge(self) -> EdgeModel:
-        return EdgeModel(self.problem, 2.0 / self.rule.edge())
+        return EdgeModel(self.problem, self.rule)
 
 
 def _named(prefix: str, seen: dict[str, Array]) -> dict[str, Array]:

@@ -81,7 +81,10 @@ class EdgeModel:
 
     def init(self, key) -> State:
         centre = self.problem.start(key)
-        pairs = curvature.top_eigenpairs(self.problem.loss, centre, 1)
+        return self.at(centre, curvature.top_eigenpairs(self.problem.loss, centre, 1))
+
+    def at(self, centre: PyTree, pairs: curvature.Eigenpairs) -> State:
+        """As if a run began at `centre`, where `pairs` has the largest eigenvalue."""
         direction = ravel_pytree(centre)[1](pairs.vectors[:, 0])
         offset = jnp.full_like(pairs.values[0], FLOOR)
         return State(centre, self.rule.init(centre), direction, offset, self.rule.init(offset))

@@ -54,13 +54,16 @@ class GradientFlow:
         w = self.problem.start(key)
         return self.at(w, self.rule.init(w))
 
-    def at(self, w: PyTree, rule: Any) -> State:
+    def at(self, w: PyTree, rule: Any, pairs: curvature.Eigenpairs | None = None) -> State:
         """Time 0 at the weights `w`, where the optimizer has the state `rule`.
 
         A rule updates its state before it uses it, so the flow starts after one update.
+        `pairs` is the largest eigenpair there, where it is known.
         """
         rule = self.rule.update(jax.grad(self.problem.loss)(w), rule, w)[1]
-        return State(w, rule, curvature.top_eigenpairs(*self._in_metric(w, rule), 1))
+        if pairs is None:
+            pairs = curvature.top_eigenpairs(*self._in_metric(w, rule), 1)
+        return State(w, rule, pairs)
 
     def step(self, state: State, key) -> State:
         del key
