@@ -131,7 +131,7 @@ class CentralFlow:
 
     def observe(self, state: State) -> dict[str, Array]:
         motion, unit = state.motion, self.rule.edge() / 2.0
-        oscillation = motion.oscillation
+        oscillation, p = motion.oscillation, self._preconditioner(state.rule, motion.grad)
         excess, squares = jnp.trace(oscillation.X), jnp.vdot(motion.grad, motion.grad)
         return {
             "loss": motion.loss,
@@ -142,6 +142,8 @@ class CentralFlow:
             "eigenvalues": unit * motion.pairs.values,
             "threshold": jnp.asarray(2.0 * unit, excess.dtype),
             "critical": motion.critical,
+            "step_size": jnp.mean(1.0 / p),
+            "speed": jnp.vdot(motion.grad, motion.grad / p),
             "excess": excess,
             "variances": curvature.safe_eigh(oscillation.X)[0][::-1],
             "residual": motion.pairs.residuals[0],
