@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import rewriter
 
 from labkit import Descent, Momentum, Sgd, chain, descent, sweep
-from labkit.dynamics import edge_model, edge_of_stability, gradient_flow
+from labkit.dynamics import (
+    edge_model,
+    edge_of_stability,
+    gradient_flow,
+    opposing_signals,
+    spike_microscope,
+)
 from labkit.landscapes import lanczos_spectrum, surface_descent
 from labkit.problems import EdgeToy, Quadratic, sine_network
 from labkit.relaxations import soft_sort
@@ -35,6 +41,16 @@ ALL = {
     ),
     "gradient_flow": Case(gradient_flow.GradientFlow(SINE, 0.1), gradient_flow.views, "dynamics"),
     "edge_model": Case(edge_model.EdgeModel(SINE, 0.1), edge_model.views, "dynamics"),
+    "opposing_signals": Case(
+        opposing_signals.example(), opposing_signals.views, "dynamics"
+    ),
+    "spike_microscope": Case(
+        spike_microscope.SpikeMicroscope(
+            SINE, jnp.linspace(0.0, 1.0, 32).reshape(8, 2, 2), jnp.arange(8), Sgd(0.1), k=2
+        ),
+        spike_microscope.views,
+        "dynamics",
+    ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
         surface_descent.SurfaceDescent(EdgeToy(), Sgd(0.2)), surface_descent.views, "landscapes"
