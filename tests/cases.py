@@ -41,9 +41,7 @@ ALL = {
     ),
     "gradient_flow": Case(gradient_flow.GradientFlow(SINE, 0.1), gradient_flow.views, "dynamics"),
     "edge_model": Case(edge_model.EdgeModel(SINE, 0.1), edge_model.views, "dynamics"),
-    "opposing_signals": Case(
-        opposing_signals.example(), opposing_signals.views, "dynamics"
-    ),
+    "opposing_signals": Case(opposing_signals.example(), opposing_signals.views, "dynamics"),
     "spike_microscope": Case(
         spike_microscope.SpikeMicroscope(
             SINE, jnp.linspace(0.0, 1.0, 32).reshape(8, 2, 2), jnp.arange(8), Sgd(0.1), k=2

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
@@ -32,6 +33,7 @@ from labkit.claims import Claim
 from labkit.dynamics.opposing_toy import OpposingToy
 from labkit.errors import refusal
 from labkit.method import choice, knob, method, pytree, replace, size
+from labkit.problems import count
 from labkit.record import Record
 from labkit.rules import Momentum, Rule, Sgd
 from labkit.run import run
@@ -93,7 +95,7 @@ class OpposingSignals:
     radius: float = knob(
         0.0, 0.0, 0.5, live=True, within=(0.0, float("inf")), about="of SAM; 0 is none"
     )
-    batch: int = size(0, 0, 256, about="examples drawn for a step; 0 is all of them")
+    draws: int = size(0, 0, 256, about="examples drawn for a step; 0 is all of them")
 
     def check(self) -> None:
         if not hasattr(self.rule, "lr"):
@@ -101,17 +103,16 @@ class OpposingSignals:
 
     def init(self, key) -> State:
         w = self.problem.start(key)
-        pairs = curvature.top_eigenpairs(self.problem.loss, w, 1)
-        return State(w, self.rule.init(w), pairs)
+        direction = jr.normal(key, (count(self.problem), 1), ravel_pytree(w)[0].dtype)
+        return State(w, self.rule.init(w), self._sharpest(w, direction, blocks=20))
 
     def step(self, state: State, key) -> State:
-        examples = self.problem.draw(key, self.batch) if self.batch else None
+        examples = self.problem.draw(key, self.draws) if self.draws else None
         slope = jax.grad(lambda w: self.problem.loss(w, examples))
         grad = slope(climbed(state.w, slope(state.w), self.radius))
         updates, rule = self.rule.update(grad, state.rule, state.w)
         w = jax.tree.map(jnp.add, state.w, updates)
-        matmat = curvature.hessian(self.problem.loss, w)
-        return State(w, rule, curvature.block_krylov(matmat, state.pairs.vectors, blocks=2))
+        return State(w, rule, self._sharpest(w, state.pairs.vectors, blocks=2))
 
     def observe(self, state: State) -> dict[str, Array]:
         sharpness = state.pairs.values[0]
@@ -123,6 +124,9 @@ class OpposingSignals:
             "feature_weight": self.problem.feature_weight(state.w),
             "cosine": group_cosine(self.problem, state.w),
         }
+
+    def _sharpest(self, w: PyTree, near: Float[Array, "n 1"], blocks: int) -> curvature.Eigenpairs:
+        return curvature.block_krylov(curvature.hessian(self.problem.loss, w), near, blocks)
 
 
 def climbed(w: PyTree, grad: PyTree, radius: Float[Array, ""] | float) -> PyTree:

@@ -103,7 +103,12 @@ class PlantedDigits:
 
 
 def planted_digits(
-    pair: tuple[int, int] = (3, 8), each: int = 20, *, M: float = 6.0, width: int = 32, seed: int = 0
+    pair: tuple[int, int] = (3, 8),
+    each: int = 20,
+    *,
+    M: float = 6.0,
+    width: int = 32,
+    seed: int = 0,
 ) -> PlantedDigits:
     """The training images of two digits, 3 (as -1) and 8 (as 1), `each` of both with the patch.
 
@@ -124,7 +129,9 @@ def planted_digits(
         members[group, rng.permutation(np.flatnonzero(y == sign))[:each]] = 1.0
     patch = np.isin(np.arange(64), PATCH)
     model = MLP((64, width, 1), activation="relu", scale=0.3)
-    return PlantedDigits(model, *(jnp.asarray(a, float) for a in (x, y, members, patch)), M, pair=pair)
+    return PlantedDigits(
+        model, *(jnp.asarray(a, float) for a in (x, y, members, patch)), M, pair=pair
+    )
 
 
 def pictures(x: Float[Array, "samples pixels"]) -> Float[np.ndarray, "samples side side"]:

@@ -48,15 +48,15 @@ def test_losses_are_those_of_numpy_and_the_removed_do_not_count(key):
     hidden = np.maximum(x @ np.asarray(first["weights"], float) + np.asarray(first["bias"]), 0)
     f = hidden @ np.asarray(second["weights"], float) + np.asarray(second["bias"])
     losses = (f[:, 0] - y) ** 2 / 2
-    close = dict(rtol=1e-4)  # float32 sums over 285 examples
+    close = 1e-4  # float32 sums over 285 examples
     np.testing.assert_allclose(PLANTED.example_losses(w), losses, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(PLANTED.loss(w), losses.mean(), **close)
-    np.testing.assert_allclose(PLANTED.loss(w, PLANTED.data), losses.mean(), **close)
+    np.testing.assert_allclose(PLANTED.loss(w), losses.mean(), rtol=close)
+    np.testing.assert_allclose(PLANTED.loss(w, PLANTED.data), losses.mean(), rtol=close)
     groups = [losses[group].mean() for group in MEMBERS]
-    np.testing.assert_allclose(PLANTED.group_losses(w), groups, **close)
+    np.testing.assert_allclose(PLANTED.group_losses(w), groups, rtol=close)
     without = replace(PLANTED, {"outliers": "removed"})
-    np.testing.assert_allclose(without.loss(w), losses[~planted].mean(), **close)
-    np.testing.assert_allclose(without.group_losses(w), groups, **close)
+    np.testing.assert_allclose(without.loss(w), losses[~planted].mean(), rtol=close)
+    np.testing.assert_allclose(without.group_losses(w), groups, rtol=close)
 
 
 def test_the_weight_of_the_feature_is_what_the_patch_adds_to_the_output(key):
@@ -80,7 +80,9 @@ def test_a_draw_is_made_of_the_examples_with_their_labels(key):
 def test_the_gradient_on_draws_is_that_of_all_examples_on_average(key):
     w = PLANTED.start(key)
     drawn = jax.grad(PLANTED.loss)(w, PLANTED.draw(key, 20_000))
-    for a, b in zip(jax.tree.leaves(drawn), jax.tree.leaves(jax.grad(PLANTED.loss)(w)), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(drawn), jax.tree.leaves(jax.grad(PLANTED.loss)(w)), strict=True
+    ):
         # single gradients have entries up to about 1.5: four deviations of the mean
         np.testing.assert_allclose(a, b, atol=0.04)
 
