@@ -6,12 +6,16 @@ for the other.  What is learnt elsewhere makes the valley narrower.  Past
 
     sharpness = lambda_1(H(w)) = 2 / lr
 
-the weight of the feature changes its sign and grows at every step; the losses of the two
-groups swing in opposition, until the loss over all spikes and throws w to where the valley
-is wider.  Without the groups the sharpness stays low and nothing spikes.
+the weight of the feature changes its sign and grows at every step; on the toy
+
+    b_o  <-  (1 - lr 2 rho a^2 M^2) b_o
+
+The losses of the two groups swing in opposition, until the loss over all spikes and throws w
+to where the valley is wider.  Without the groups the sharpness stays low and nothing spikes.
 
 Any rule descends: `Optimizer` has three of them, and `radius` above 0 makes each of them
-sharpness-aware (SAM), with the gradient taken at w + radius g / |g|.
+sharpness-aware (SAM), with the gradient taken at w + radius g / |g|.  The threshold shown is
+always 2 / lr, that of plain descent.
 
 Source: S113, Outliers with Opposing Signals Have an Outsized Effect on Neural Network
 Optimization.
@@ -32,7 +36,7 @@ from labkit import curvature
 from labkit.claims import Claim
 from labkit.dynamics.opposing_toy import OpposingToy
 from labkit.errors import refusal
-from labkit.method import choice, knob, method, pytree, replace, size
+from labkit.method import Scalar, choice, knob, method, pytree, replace, size
 from labkit.problems import count
 from labkit.record import Record
 from labkit.rules import Momentum, Rule, Sgd
@@ -52,6 +56,13 @@ class GroupedProblem(Protocol):
     def group_losses(self, w: PyTree) -> Float[Array, "2"]: ...
 
     def feature_weight(self, w: PyTree) -> Float[Array, ""]: ...
+
+
+class RateRule(Rule, Protocol):
+    """A rule with a learning rate."""
+
+    @property
+    def lr(self) -> Scalar: ...
 
 
 @pytree
@@ -91,7 +102,7 @@ class OpposingSignals:
     """Descent on `problem` by `rule`, with the losses of the two groups and the sharpness."""
 
     problem: GroupedProblem
-    rule: Rule = Optimizer()
+    rule: RateRule = Optimizer()
     radius: float = knob(
         0.0, 0.0, 0.5, live=True, within=(0.0, float("inf")), about="of SAM; 0 is none"
     )
@@ -129,7 +140,7 @@ class OpposingSignals:
         return curvature.block_krylov(curvature.hessian(self.problem.loss, w), near, blocks)
 
 
-def climbed(w: PyTree, grad: PyTree, radius: Float[Array, ""] | float) -> PyTree:
+def climbed(w: PyTree, grad: PyTree, radius: Scalar) -> PyTree:
     """w + radius g / |g|; w itself where the gradient is 0."""
     squares = sum(jnp.sum(g**2) for g in jax.tree.leaves(grad))
     scale = jnp.where(squares > 0, radius / jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
@@ -207,7 +218,7 @@ def claim(record: Record) -> Claim:
     sharpness without the outliers.
     """
     toy, threshold = OpposingToy(), record["threshold"]
-    narrow = toy.valley(record["w"].T) > threshold / 2.0
+    narrow = toy.valley(jnp.asarray(record["w"].T)) > threshold / 2.0
     low = np.flatnonzero(record["loss"] < 1e-6)
     seen = [
         np.mean(flips(record) == narrow[:-1]),

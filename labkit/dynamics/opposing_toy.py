@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from labkit.errors import refusal
-from labkit.method import choice, knob, pytree
+from labkit.method import Scalar, choice, knob, pytree
 
 
 Weights = Float[Array, "3"]  # a, b_s, b_o
@@ -54,7 +54,7 @@ class OpposingToy:
             raise refusal("w0", self.w0, "three numbers, (a, b_s, b_o)")
 
     @property
-    def share(self) -> Float[Array, ""] | float:
+    def share(self) -> Scalar:
         """rho, or 0 when the outliers are removed: what enters the loss."""
         return self.rho if self.outliers == "kept" else 0.0
 

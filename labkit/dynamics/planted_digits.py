@@ -129,9 +129,8 @@ def planted_digits(
         members[group, rng.permutation(np.flatnonzero(y == sign))[:each]] = 1.0
     patch = np.isin(np.arange(64), PATCH)
     model = MLP((64, width, 1), activation="relu", scale=0.3)
-    return PlantedDigits(
-        model, *(jnp.asarray(a, float) for a in (x, y, members, patch)), M, pair=pair
-    )
+    x, y, members, patch = (jnp.asarray(array, float) for array in (x, y, members, patch))
+    return PlantedDigits(model, x, y, members, patch, M, pair=pair)
 
 
 def pictures(x: Float[Array, "samples pixels"]) -> Float[np.ndarray, "samples side side"]:
@@ -139,7 +138,7 @@ def pictures(x: Float[Array, "samples pixels"]) -> Float[np.ndarray, "samples si
 
     That undoes the standardisation: a pixel's lowest value was no ink.
     """
-    x = np.asarray(x)
-    ink = (x - x.min(axis=0)) / np.maximum(np.ptp(x, axis=0), 1e-6)
-    side = round(np.sqrt(x.shape[1]))
-    return (1.0 - ink).reshape(len(x), side, side)
+    values = np.asarray(x)
+    ink = (values - values.min(axis=0)) / np.maximum(np.ptp(values, axis=0), 1e-6)
+    side = round(np.sqrt(values.shape[1]))
+    return (1.0 - ink).reshape(-1, side, side)

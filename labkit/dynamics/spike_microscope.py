@@ -28,6 +28,7 @@ from labkit.method import Latest, knob, method, size
 from labkit.problems import Classification, digits_network
 from labkit.record import Record
 from labkit.rules import Rule, Sgd
+from labkit.run import run
 from labkit.views import Curve, Image, Panel, View, lines
 
 
@@ -138,6 +139,17 @@ def at_spike(record: Record) -> str:
         f"A spike at step {record.steps[-1]}: the loss is {height:.2f} times its lowest. "
         "Step goes on by one, Play to the next."
     )
+
+
+def to_spike(method: SpikeMicroscope, most: int = 400, beyond: int = 0, **options: Any) -> Record:
+    """The run up to the row where its first spike begins, and `beyond` steps more.
+
+    `options` are those of `run`.  The whole run of `most` steps when there is no spike.
+    """
+    whole = run(method, most, **options)
+    begun = np.flatnonzero(whole["spikes"])
+    # Run again, for a record that is cut short knows no images.
+    return run(method, int(whole.steps[begun[0]]) + beyond, **options) if len(begun) else whole
 
 
 def watch(problem: PlantedDigits | Classification, **options: Any) -> SpikeMicroscope:

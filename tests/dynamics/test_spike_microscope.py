@@ -17,6 +17,7 @@ from labkit.dynamics.spike_microscope import (
     finder,
     sheet,
     swap,
+    to_spike,
     unmodified,
     watch,
 )
@@ -110,9 +111,7 @@ def test_where_nothing_was_planted_the_finder_does_not_find_it():
 def test_the_step_after_a_spike_the_groups_have_changed_places():
     """Starts 0 to 2, the first spike of each."""
     for seed in STARTS:
-        record = run(example(), 40, key=seed)
-        row = np.flatnonzero(record["spikes"])[0]
-        (rose, fell), (then, other) = record["found_loss"][row : row + 2]
+        (rose, fell), (then, other) = to_spike(example(), beyond=1, key=seed)["found_loss"][-2:]
         assert rose > fell
         assert then < other
 
@@ -122,9 +121,8 @@ def test_on_the_digits_as_they_are_a_spike_moves_all_outputs_along_one_line():
     method, problem = unmodified(), digits_network(samples=300)
     outputs = {"outputs": lambda state: problem.predict(state.w, problem.x)}
     for seed in STARTS:
-        record = run(method, 300, key=seed, probes=outputs)
-        row = np.flatnonzero(record["spikes"])[0]
-        moved = record["outputs"][row] - record["outputs"][row - 1]
+        record = to_spike(method, key=seed, probes=outputs)
+        moved = record["outputs"][-1] - record["outputs"][-2]
         squares = np.linalg.svd(moved, compute_uv=False) ** 2
         assert squares[0] > 0.95 * squares.sum()
         calm = record["outputs"][3] - record["outputs"][2]  # as a step early on does not
@@ -141,6 +139,13 @@ def test_it_is_said_when_a_spike_begins_and_only_then():
     assert [bool(sentence) for sentence in said].index(True) == begins
     assert sum(map(bool, said)) == going.record.last("spikes")
     assert said[begins].startswith(f"A spike at step {begins}: the loss is 1.")
+
+
+def test_a_run_to_the_spike_ends_there_or_where_it_is_told():
+    record = to_spike(example(), beyond=2)
+    assert record["spikes"].tolist() == [0] * (len(record) - 3) + [1] * 3
+    np.testing.assert_array_equal(record["loss"], run(example(), len(record) - 1)["loss"])
+    assert to_spike(example(), most=4).steps[-1] == 4  # none within 4 steps
 
 
 def test_the_pictures_are_those_of_the_groups_with_their_labels_counted():
