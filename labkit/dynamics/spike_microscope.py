@@ -122,6 +122,7 @@ class SpikeMicroscope:
             "loss": state.loss,
             "lowest": state.lowest,
             "spikes": state.spikes,
+            "losses": losses,
             "found_loss": losses[state.groups].mean(axis=1),
             "groups": state.groups,
             "labels": self.labels[state.groups],
@@ -170,10 +171,10 @@ def unmodified() -> SpikeMicroscope:
 
 
 def swap(record: Record) -> Panel:
-    """The losses of the two groups over the last 30 rows."""
-    steps, losses = record.steps[-30:], record["found_loss"][-30:]
-    marks = [Curve(steps, losses[:, 0], "rose at the spike", "rose")]
-    marks += [Curve(steps, losses[:, 1], "fell at the spike", "fell")]
+    """The losses of the two groups as they are now, over the last 30 rows."""
+    steps, losses, groups = record.steps[-30:], record["losses"][-30:], record.last("groups")
+    rose, fell = (losses[:, group].mean(axis=1) for group in groups)
+    marks = [Curve(steps, rose, "rose", "rose"), Curve(steps, fell, "fell", "fell")]
     return Panel("The two groups", marks, "step", "mean loss")
 
 
