@@ -185,6 +185,7 @@ def sheet(group: int, title: str) -> View:
         labels, counts = np.unique(record.last("labels")[group], return_counts=True)
         order = np.argsort(-counts)[:3]
         said = ", ".join(f"{counts[i]} x '{labels[i]}'" for i in order)
+        said += ", ..." * (len(counts) > 3)
         return Panel(f"{title}: {said}", [Image(_tiled(record.last("images")[group]))])
 
     return view
