@@ -195,7 +195,7 @@ def say(record: Record) -> str:
     """The two groups and the sharpness, in a sentence."""
     first, second = record.last("group_loss")
     sharpness, threshold = record.last("sharpness"), record.last("threshold")
-    where = "above" if sharpness > threshold else "below"
+    where = "above" if sharpness > threshold else "not above"
     return (
         f"Step {record.steps[-1]}: losses of the groups {first:.3g} and {second:.3g}, sharpness "
         f"{sharpness:.3g}, {where} 2 / lr = {threshold:.3g}, loss {record.last('loss'):.2g}."

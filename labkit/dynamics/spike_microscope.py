@@ -213,6 +213,6 @@ def say(record: Record) -> str:
     """Where the two groups stand, in a sentence."""
     rose, fell = record.last("found_loss")
     return (
-        f"Step {record.steps[-1]}, {record.last('spikes')} spikes so far: mean loss of the group "
+        f"Step {record.steps[-1]}, spikes so far {record.last('spikes')}: mean loss of the group "
         f"that rose {rose:.3g}, of the group that fell {fell:.3g}."
     )

@@ -120,7 +120,7 @@ def test_the_groups_take_turns_while_the_signal_is_short_of_its_target():
 
 def test_the_claim_holds_on_the_demonstration():
     claim(demo()).check()
-    assert "below 2 / lr" in opposing_signals.say(demo())
+    assert "sharpness 4, not above 2 / lr = 4.44" in opposing_signals.say(demo())
 
 
 def test_the_claim_refuses_a_run_without_outliers():

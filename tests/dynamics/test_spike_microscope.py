@@ -165,7 +165,7 @@ def test_the_two_groups_are_drawn_over_the_last_steps():
     fell = record.last("groups")[1]  # the same examples, back to where they were not yet found
     means = [record["losses"][row, fell].mean() for row in range(21, 51)]
     np.testing.assert_allclose(curves[1].y, means, rtol=1e-5)
-    assert "spikes so far" in spike_microscope.say(record)
+    assert "spikes so far 3:" in spike_microscope.say(record)
 
 
 @pytest.mark.parametrize(
