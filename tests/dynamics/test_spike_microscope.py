@@ -94,7 +94,7 @@ def test_at_the_largest_spike_most_of_what_rises_was_planted(planting):
 
 
 def test_where_nothing_was_planted_the_finder_does_not_find_it():
-    """The same groups without their patch; seen: 0.05 to 0.2, and 0.14 is chance."""
+    """The same groups without their patch; seen: 0.15 to 0.25, and 0.14 is chance."""
     problem = planted_digits(M=0.0)
     method, planted = watch(problem, rule=Sgd(0.25)), np.asarray(problem.members.sum(axis=0)) > 0
     for seed in STARTS:
@@ -113,7 +113,7 @@ def test_the_step_after_a_spike_the_groups_have_changed_places():
 
 
 def test_on_the_digits_as_they_are_a_spike_moves_all_outputs_along_one_line():
-    """Starts 0 to 2; seen: 99 % of the squares in the first direction."""
+    """Starts 0 to 2; seen: 99 % of the squares in the first direction, early on 30 %."""
     method, problem = unmodified(), digits_network(samples=300)
     outputs = {"outputs": lambda state: problem.predict(state.w, problem.x)}
     for seed in STARTS:
@@ -123,7 +123,7 @@ def test_on_the_digits_as_they_are_a_spike_moves_all_outputs_along_one_line():
         assert squares[0] > 0.95 * squares.sum()
         calm = record["outputs"][3] - record["outputs"][2]  # as a step early on does not
         calm = np.linalg.svd(calm, compute_uv=False) ** 2
-        assert calm[0] < 0.9 * calm.sum()
+        assert calm[0] < 0.6 * calm.sum()
 
 
 def test_it_is_said_when_a_spike_begins_and_only_then():
