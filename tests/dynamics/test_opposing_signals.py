@@ -221,7 +221,7 @@ def test_on_digits_too_the_groups_sharpen_and_removed_they_do_not():
 
 
 def test_before_the_spike_the_gradients_of_the_groups_are_large_and_nearly_opposite():
-    """Three starts, steps 0 to 5; seen: cosines -0.92 to -0.95, norms 2.6 to 2.9 times the others'."""
+    """Three starts, steps 0 to 5; seen: cosines -0.92 to -0.95, norms 2.6 to 2.9 times others'."""
     unravel = ravel_pytree(DIGITS.start(jax.random.key(0)))[1]
     slopes = jax.jit(jax.jacrev(lambda v: DIGITS.example_losses(unravel(v))))
     planted = np.asarray(DIGITS.members.sum(axis=0)) > 0
