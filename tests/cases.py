@@ -15,6 +15,8 @@ from labkit.dynamics import (
     edge_model,
     edge_of_stability,
     gradient_flow,
+    opposing_signals,
+    spike_microscope,
 )
 from labkit.landscapes import lanczos_spectrum, surface_descent
 from labkit.problems import EdgeToy, Quadratic, sine_network
@@ -56,6 +58,14 @@ ALL = {
     "edge_model": Case(edge_model.EdgeModel(SINE, Sgd(0.1)), edge_model.views, "dynamics"),
     "adaptive_edge": Case(
         adaptive_edge.AdaptiveEdge(SINE, Adam(0.01, beta2=0.95)), adaptive_edge.views, "dynamics"
+    ),
+    "opposing_signals": Case(opposing_signals.example(), opposing_signals.views, "dynamics"),
+    "spike_microscope": Case(
+        spike_microscope.SpikeMicroscope(
+            SINE, jnp.linspace(0.0, 1.0, 32).reshape(8, 2, 2), jnp.arange(8), Sgd(0.1), k=2
+        ),
+        spike_microscope.views,
+        "dynamics",
     ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(

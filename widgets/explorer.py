@@ -33,7 +33,8 @@ class Explorer(ipywidgets.VBox):
     `say(record)` is the sentence under the figure (the views described, when not given);
     `steps` how far a run goes (until it is stopped), `every` how many steps lie between two
     rows, `limit` after how many rows the record thins itself, `pace` how many rows a second
-    are seen at most (None: as many as there can be).
+    are seen at most (None: as many as there can be).  Where `pause(record)` gives a sentence
+    the run waits and says it, until Step or Play.
 
     Raises ValueError when the method is refused.
     """
@@ -49,6 +50,7 @@ class Explorer(ipywidgets.VBox):
         seed: int = 0,
         limit: int = 1000,
         pace: float | None = 60.0,
+        pause: Callable[[Record], str] | None = None,
     ):
         check(method)
         _close_former(self)
@@ -56,6 +58,7 @@ class Explorer(ipywidgets.VBox):
         self._drawing = threading.RLock()
         self._refusal = ""  # what was last asked for and refused
         options = {"steps": steps, "every": every, "seed": seed, "limit": limit, "pace": pace}
+        options["pause"] = pause
         self.player = Player(method, self._show, lambda: self.view.ready(), **options)
         self._panels, self._words = self._first_panels(method), "nothing has run yet"
         self.view = LiveView(self._spec(LiveView.page_theme, None), self._words)

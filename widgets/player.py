@@ -31,7 +31,8 @@ class Player:
     """Plays a method.  `show(record, status)` draws; `ready()` says whether a page keeps up.
 
     `pace` is how many rows a second are seen at most, for an eye to follow (None: as many as
-    there can be); a sweep knows no pace.
+    there can be); a sweep knows no pace.  `pause(record)` looks at each row: where it gives a
+    sentence the run waits, and says it; play and step go on from there.
 
     Raises ValueError when the method, or a later `turn`, is refused.
     """
@@ -47,6 +48,7 @@ class Player:
         seed: int = 0,
         limit: int = 1000,
         pace: float | None = 60.0,
+        pause: Callable[[Record], str] | None = None,
         scheduler: Scheduler = scheduler,
     ):
         if pace is not None and not pace > 0:
@@ -58,6 +60,7 @@ class Player:
         self.pace = math.inf if pace is None or self.sweeps else pace
         self.method, self.seed, self.every, self.limit = method, seed, every, limit
         self.scheduler, self._show, self._ready = scheduler, show, ready
+        self._pause = pause
         self._lock = threading.RLock()
         self._wanted = 0  # the number of the run that is wanted
         self._rows = self.opening  # how many more of its rows
@@ -201,7 +204,9 @@ class Player:
         self._next = began
         # No more than thins the record once: a row after that takes twice the time.
         most = self._rate * SLICE, self.pace * FRAME, self.limit / 2
-        seen = run.advance(int(min(rows, *(max(1, few) for few in most))))
+        few = 1 if self._pause else int(min(rows, *(max(1, few) for few in most)))
+        seen = run.advance(few)
+        why = self._pause(run.record) if self._pause else ""
         took = time.perf_counter() - began
         self._rate = seen / max(took, 1e-6)
         self._next = began + seen / self.pace
@@ -212,6 +217,8 @@ class Player:
                 self._rows = 0
             elif self._wishes == wishes:
                 self._rows = max(0, self._rows - seen)
+                if why:  # as if stopped by hand: a knob may be turned before it goes on
+                    self._rows, self._held, self._note = 0, True, why
             more = self._rows > 0
         if not more:
             return self._end()

@@ -1,5 +1,6 @@
 """What optimizers really do over time.
 
-Reading order: edge_of_stability, gradient_flow, edge_model, adaptive_edge, complementarity,
-central_flow, beside_descent.
+Reading order: edge_of_stability, gradient_flow, edge_model, complementarity, central_flow,
+beside_descent, adaptive_edge, adaptive_central_flow (the edge and what averages over it);
+opposing_toy, opposing_signals, planted_digits, spike_microscope (the data behind a spike).
 """

@@ -286,6 +286,17 @@ def test_the_play_button_is_stop_while_it_plays(explore):
     until(explorer, lambda: explorer.status == "ready" and len(explorer.record) == 12)
 
 
+def test_a_run_that_waits_says_why_and_goes_on_by_hand(explore):
+    third = lambda record: "look here" if record.steps[-1] == 3 else ""
+    explorer = explore(HEAVY, [lines("loss")], pause=third)
+    until(explorer, lambda: "look here" in says(explorer))
+    assert len(explorer.record) == 4
+    control(explorer, "Step").click()
+    until(explorer, lambda: len(explorer.record) == 5 and "stopped" in says(explorer))
+    control(explorer, "Play").click()
+    until(explorer, lambda: len(explorer.record) > 20)
+
+
 def test_another_seed_is_another_run(explore):
     explorer = explore(WATCHED, [lines("loss")])
     comes_to_rest(explorer)

@@ -246,6 +246,36 @@ def test_step_shows_as_many_rows_more(players, eyes):
     assert player.status == "stopped"
 
 
+def test_it_waits_where_it_is_told_and_step_and_play_go_on(players, eyes):
+    tenth = lambda record: "a tenth step" if record.steps[-1] % 10 == 0 < record.steps[-1] else ""
+    player = players(DESCENT, pause=tenth)
+    player.play()
+    eyes.until(lambda: player.status == "a tenth step")
+    assert not player.playing
+    assert eyes.records[-1].steps[-1] == 10  # drawn, and not a row more
+    player.step()
+    eyes.until(lambda: len(player.record) == 12 and not player.playing)
+    assert player.status == "stopped"
+    player.turn({"lr": 0.02})  # as after a stop by hand, a live knob turns and nothing starts
+    assert not player.playing
+    player.play()
+    eyes.until(lambda: player.status == "a tenth step")
+    np.testing.assert_array_equal(player.record.steps, np.arange(21))
+
+
+def test_a_run_that_ends_where_it_would_wait_ends(players, eyes):
+    at_the_end = lambda record: "wait" if record.steps[-1] == 10 else ""
+    player = players(DESCENT, steps=10, pause=at_the_end)
+    player.play()
+    eyes.until(lambda: player.status == "finished")
+
+
+def test_an_error_in_where_to_wait_is_said(players, eyes):
+    player = players(DESCENT, pause=lambda record: record["no such"])
+    player.play()
+    eyes.until(lambda: "there is no column" in player.status)
+
+
 def test_stop_answers_at_once_while_it_compiles_and_the_result_is_not_run(players, eyes):
     player = players(Gated(width=2))
     player.play()
