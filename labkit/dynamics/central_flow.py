@@ -35,7 +35,6 @@ from labkit import curvature, rules
 from labkit.claims import Claim
 from labkit.dynamics import complementarity, edge_model, edge_of_stability, gradient_flow
 from labkit.dynamics.complementarity import smat
-from labkit.dynamics.edge_of_stability import crossing
 from labkit.dynamics.gradient_flow import distance
 from labkit.errors import refusal
 from labkit.method import choice, method, size
@@ -131,7 +130,7 @@ class CentralFlow:
 
     def observe(self, state: State) -> dict[str, Array]:
         motion, unit = state.motion, self.rule.edge() / 2.0
-        oscillation, p = motion.oscillation, self._preconditioner(state.rule, motion.grad)
+        oscillation, p = motion.oscillation, self.preconditioner(state.rule, motion.grad)
         excess, squares = jnp.trace(oscillation.X), jnp.vdot(motion.grad, motion.grad)
         return {
             "loss": motion.loss,
@@ -167,7 +166,7 @@ class CentralFlow:
         flat, unravel = ravel_pytree(w)
         loss = lambda x: self.problem.loss(unravel(x))
         value, g = jax.value_and_grad(loss)(flat)
-        p = self._preconditioner(rule, flat)
+        p = self.preconditioner(rule, flat)
         matmat = curvature.hessian(curvature.rescaled(loss, flat, p), jnp.zeros_like(flat))
         pairs = curvature.block_krylov(matmat, basis, blocks=1)
         near = (pairs.values > NEAR).sum().astype(jnp.int32)
@@ -199,7 +198,7 @@ class CentralFlow:
 
         # the same of U'PU: P changes with the rule's state, whose rate is linear in E[g * g]
         P_rate = lambda squares: jax.jvp(
-            lambda s: self._preconditioner(s, g), (rule,), (self.rule.rate(rule, unravel(squares)),)
+            lambda s: self.preconditioner(s, g), (rule,), (self.rule.rate(rule, unravel(squares)),)
         )[1]
         P_stable, linear = jax.linearize(P_rate, g * g)
         spread = 4.0 * p[None] ** 2 * W  # [m, n]: what svec(X) adds to E[g * g]
@@ -212,8 +211,8 @@ class CentralFlow:
         x = complementarity.svec(X)
         return Oscillation(X, x @ push, x @ spread, residual)
 
-    def _preconditioner(self, rule: Any, w: Float[Array, " n"]) -> Float[Array, " n"]:
-        """p, of P = edge / 2 D."""
+    def preconditioner(self, rule: Any, w: Float[Array, " n"]) -> Float[Array, " n"]:
+        """p, of P = edge / 2 D, where the rule has the state `rule`; `w` gives its size."""
         metric = ravel_pytree(self.rule.metric(rule))[0].astype(w.dtype)
         return jnp.broadcast_to(self.rule.edge() / 2.0 * metric, w.shape)
 
@@ -283,7 +282,7 @@ def paths(record: Record) -> Panel:
     """
     names = {"descent.w": "descent", "w": "central flow", "flow.w": "gradient flow"}
     names["edge.w"] = "edge model"
-    late = slice(_crossing(record) or 0, None)
+    late = slice(reached(record) or 0, None)
     origin, end = record["w"][late][[0, -1]]
     along = (end - origin) / np.linalg.norm(end - origin)
     off = np.concatenate([record[name][late] - record["w"][late] for name in names])
@@ -326,28 +325,33 @@ class Agreement(NamedTuple):
     distance: float  # from the optimizer's midpoint at the end, over that of the stable flow
     error: float  # of the predicted mean loss: median, relative; running means over 10 steps
     error_without: float  # of the loss at the flow in its place
+    gradient: float  # of the predicted mean squared gradient: median error, relative
 
 
 def agreement(record: Record) -> Agreement:
     """Of a record with the columns of `demo`; NaN unless 100 steps followed the crossing."""
-    first = _crossing(record)
+    first = reached(record)
     if first is None or record.steps[-1] < record.steps[first] + 100:
-        return Agreement(*[np.nan] * 5)
+        return Agreement(*[np.nan] * 6)
     late = record.steps >= record.steps[first] + 50
-    mean = lambda name: smooth(record[name], record.steps, 10.0)[late]
-    error = lambda name: float(np.median(np.abs(mean(name) / mean("descent.loss") - 1.0)))
+    mean = lambda name, power: smooth(record[name] ** power, record.steps, 10.0)[late]
+    off = lambda seen, name, power=1: float(
+        np.median(np.abs(mean(seen, power) / mean(f"descent.{name}", power) - 1.0))
+    )
     return Agreement(
         above=float((record["sharpness"] / record["threshold"])[late].max() - 1.0),
         rises=float(np.mean(np.diff(record["loss"][late]) > 0)),
         distance=float(record["distance.central"][-1] / record["distance.flow"][-1]),
-        error=error("mean_loss"),
-        error_without=error("loss"),
+        error=off("mean_loss", "loss"),
+        error_without=off("loss", "loss"),
+        gradient=off("mean_gradient_norm", "gradient_norm", power=2),
     )
 
 
-def _crossing(record: Record) -> int | None:
-    names = ("sharpness", "threshold")
-    return crossing(Record(record.steps, {n: record[f"descent.{n}"] for n in names}))
+def reached(record: Record) -> int | None:
+    """The first row where descent, beside a flow, is above its threshold; None if it never is."""
+    above = np.flatnonzero(record["descent.sharpness"] > record["descent.threshold"])
+    return int(above[0]) if len(above) else None
 
 
 def claim(record: Record) -> Claim:

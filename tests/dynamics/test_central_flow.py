@@ -349,7 +349,7 @@ def test_on_the_demonstration_the_oscillation_alone_is_predicted_within_a_fifth(
 
 def test_the_distance_stays_a_small_part_of_the_way():
     record = central_flow.demo()
-    first = central_flow._crossing(record)
+    first = central_flow.reached(record)
     assert record["distance.central"][-1] <= 0.08 * travelled(record, start=first)
 
 
