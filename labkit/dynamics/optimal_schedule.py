@@ -36,7 +36,7 @@ class BoundOfSchedule:
 
     begin: AnySchedule = Schedule("constant")
     rough: float = knob(0.0, 0.0, 2.0, within=(0.0, 10.0), about="noise of the first logits")
-    trend: float = knob(0.0, -1.0, 1.0, about="of the gradient norms, (t / T)^trend")
+    trend: float = knob(0.0, -0.7, 0.7, about="of the gradient norms, (t / T)^trend")
 
     @property
     def norms(self) -> Float[Array, " T"]:

@@ -1,16 +1,22 @@
 """Descent on batches: each step sees a few samples, drawn with replacement.
 
-    w  <-  w + update(grad L_B(w)),        B: `batch` samples of the data
+    w  <-  w + update(grad L_B(w)),        B: `samples` rows of the data
+
+The gradient that is seen is the one that led to w; at the start there is none yet: zeros.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Key, PyTree
+import numpy as np
+from jaxtyping import Array, Float, PyTree
 
+from labkit.dynamics.schedules import Given, Paced
 from labkit.errors import refusal
+from labkit.fan import fan
 from labkit.method import method, size
 from labkit.problems import Problem
 from labkit.rules import Rule, as_rule
@@ -19,7 +25,7 @@ from labkit.rules import Rule, as_rule
 class State(NamedTuple):
     w: PyTree  # parameters
     rule: Any  # state of the rule
-    grad: PyTree  # of the loss on a batch, at w
+    grad: PyTree  # of the loss on the batch, at the w before
 
 
 @method
@@ -28,7 +34,7 @@ class SampledDescent:
 
     problem: Problem
     rule: Rule
-    batch: int = size(16, 1, 256, about="samples a step")
+    samples: int = size(16, 1, 256, about="of a batch")
 
     def __post_init__(self):
         object.__setattr__(self, "rule", as_rule(self.rule))
@@ -39,14 +45,15 @@ class SampledDescent:
             raise refusal("problem", type(self.problem).__name__, "a problem with data")
 
     def init(self, key) -> State:
-        start, first = jr.split(key)
-        w = self.problem.start(start)
-        return State(w, self.rule.init(w), self._slope(w, first))
+        w = self.problem.start(key)
+        return State(w, self.rule.init(w), jax.tree.map(jnp.zeros_like, w))
 
     def step(self, state: State, key) -> State:
-        updates, rule = self.rule.update(state.grad, state.rule, state.w)
-        w = jax.tree.map(jnp.add, state.w, updates)
-        return State(w, rule, self._slope(w, key))
+        data = self.problem.data
+        rows = jr.randint(key, (self.samples,), 0, len(jax.tree.leaves(data)[0]))
+        grad = jax.grad(self.problem.loss)(state.w, jax.tree.map(lambda a: a[rows], data))
+        updates, rule = self.rule.update(grad, state.rule, state.w)
+        return State(jax.tree.map(jnp.add, state.w, updates), rule, grad)
 
     def observe(self, state: State) -> dict[str, Array]:
         """The loss on all data; two norms of the gradient on the batch."""
@@ -57,7 +64,19 @@ class SampledDescent:
             "norm1": sum((jnp.sum(jnp.abs(g)) for g in leaves), start=jnp.zeros(())),
         }
 
-    def _slope(self, w: PyTree, key: Key[Array, ""]) -> PyTree:
-        data = self.problem.data
-        rows = jr.randint(key, (self.batch,), 0, len(jax.tree.leaves(data)[0]))
-        return jax.grad(self.problem.loss)(w, jax.tree.map(lambda a: a[rows], data))
+
+def final_losses(
+    problem: Problem,
+    schedules: Mapping[str, Float[np.ndarray, " T"]],
+    lrs: Sequence[float],
+    seeds: int = 4,
+    samples: int = 16,
+) -> Float[np.ndarray, "schedules lrs seeds"]:
+    """The loss on all data after T steps with each schedule; infinite where a run ended early."""
+    shapes = [np.asarray(shape, float) for shape in schedules.values()]
+    steps = len(shapes[0])
+    method = SampledDescent(problem, Paced(Given(shapes[0]), lrs[0]), samples)
+    over = {"factors": shapes, "lr": list(lrs), "key": seeds}
+    runs = fan(method, steps, over=over, every=steps).records
+    ends = [r.last("loss") if r.steps[-1] == steps else np.inf for r in runs]
+    return np.nan_to_num(ends, nan=np.inf).reshape(len(shapes), len(lrs), seeds)

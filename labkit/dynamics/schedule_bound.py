@@ -67,9 +67,7 @@ def terms(
     )
 
 
-def all_terms(
-    factors: Float[Array, " T"], norms: Float[Array, " T"] | Scalar = 1.0
-) -> Terms:
+def all_terms(factors: Float[Array, " T"], norms: Float[Array, " T"] | Scalar = 1.0) -> Terms:
     """a and b at each step t = 1 ... T of one schedule: O(T^2)."""
     return jax.vmap(lambda t: terms(factors, norms, t))(jnp.arange(1, len(factors) + 1))
 
