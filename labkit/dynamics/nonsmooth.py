@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from labkit.data import breast_cancer
 from labkit.errors import refusal
-from labkit.method import Scalar, knob, pytree
+from labkit.method import Scalar, pytree
+from labkit.problems.linear import Samples
 
 
 class ConvexProblem(Protocol):
@@ -124,9 +125,14 @@ class SparseLogistic:
 
     def loss(self, w: Float[Array, " n"], batch=None) -> Float[Array, ""]:
         """f(w)."""
-        x, y = (self.x, self.y) if batch is None else batch
+        x, y = self.data if batch is None else batch
         signs = 2.0 * jnp.asarray(y, x.dtype) - 1.0
         return jnp.mean(jax.nn.softplus(-signs * (x @ w))) + self.l1 * jnp.sum(jnp.abs(w))
+
+    @property
+    def data(self) -> Samples:
+        """All samples: what a batch is drawn from."""
+        return Samples(self.x, self.y)
 
     @property
     def lipschitz(self) -> Float[Array, ""]:

@@ -6,7 +6,7 @@ The gradient that is seen is the one that led to w; at the start there is none y
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,13 @@ from labkit.problems import Problem
 from labkit.rules import Rule, as_rule
 
 
+class SampledProblem(Problem, Protocol):
+    """A problem with data to draw from: a pytree of arrays [samples, ...]."""
+
+    @property
+    def data(self) -> Any: ...
+
+
 class State(NamedTuple):
     w: PyTree  # parameters
     rule: Any  # state of the rule
@@ -32,7 +39,7 @@ class State(NamedTuple):
 class SampledDescent:
     """Descent on `problem` by `rule`, from batches of its data."""
 
-    problem: Problem
+    problem: SampledProblem
     rule: Rule
     samples: int = size(16, 1, 256, about="of a batch")
 
@@ -66,7 +73,7 @@ class SampledDescent:
 
 
 def final_losses(
-    problem: Problem,
+    problem: SampledProblem,
     schedules: Mapping[str, Float[np.ndarray, " T"]],
     lrs: Sequence[float],
     seeds: int = 4,
@@ -75,7 +82,8 @@ def final_losses(
     """The loss on all data after T steps with each schedule; infinite where a run ended early."""
     shapes = [np.asarray(shape, float) for shape in schedules.values()]
     steps = len(shapes[0])
-    method = SampledDescent(problem, Paced(Given(shapes[0]), lrs[0]), samples)
+    paced = Paced(Given(jnp.asarray(shapes[0])), lrs[0])
+    method = SampledDescent(problem, paced, samples)
     over = {"factors": shapes, "lr": list(lrs), "key": seeds}
     runs = fan(method, steps, over=over, every=steps).records
     ends = [r.last("loss") if r.steps[-1] == steps else np.inf for r in runs]

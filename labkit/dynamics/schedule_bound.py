@@ -34,7 +34,7 @@ from labkit.dynamics.schedules import AnySchedule, Paced, Schedule, factors
 from labkit.method import Scalar, knob, method, replace
 from labkit.record import Record
 from labkit.run import run
-from labkit.views import View, lines
+from labkit.views import Panel, View, lines
 
 
 class Terms(NamedTuple):
@@ -101,7 +101,7 @@ class ScheduleBound:
 
     problem: ConvexProblem
     schedule: AnySchedule = Schedule()
-    rate: float = knob(1.0, 0.1, 10.0, log=True, about="learning rate / the bound's best, gamma*")
+    rate: Scalar = knob(1.0, 0.1, 10.0, log=True, about="learning rate / the bound's best, gamma*")
 
     def init(self, key) -> State:
         distance = jnp.linalg.norm(self.problem.start(key) - self.problem.solution)
@@ -155,9 +155,16 @@ def _beside(column: str, title: str, y: str, log: bool = False) -> View:
     return lines(column, title=title, y=y, log=log, labels=labels, beside=list(others))
 
 
+def _bound(record: Record) -> Panel:
+    """Without the first steps, where the bound is far above anything."""
+    panel = _beside("bound", "Bound of f(w) - f(u)", "bound", log=True)(record)
+    low = np.min(record["bound"])
+    return panel._replace(y_range=(0.7 * low, 15.0 * low))
+
+
 views: list[View] = [
     _beside("factor", "Schedule", "factor"),
-    _beside("bound", "Bound of f(w) - f(u)", "bound", log=True),
+    _bound,
     _beside("gap", "Run: f(w) - f(u)", "gap", log=True),
 ]
 

@@ -20,26 +20,24 @@ Source: S090, When, Why and How Much? Adaptive Learning Rate Scheduling by Refin
 
 import dataclasses
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
 from labkit.claims import Claim
 from labkit.data import breast_cancer
-from labkit.dynamics.sampled_descent import SampledDescent
+from labkit.dynamics.sampled_descent import SampledDescent, SampledProblem
 from labkit.dynamics.schedules import AnySchedule, Given, Paced, Schedule, decay, factors
 from labkit.loop import unroll
 from labkit.method import Scalar, choice, knob, method, size
-from labkit.problems import LogisticRegression, Problem
+from labkit.problems import LogisticRegression
 from labkit.record import Record
 from labkit.rules import chain
 from labkit.run import run
-from labkit.views import Curve, Panel, Raster, View, lines
+from labkit.views import Curve, Panel, Raster, View
 
 
 WIDEST = 0.3  # of the filter, a share of the steps
@@ -89,7 +87,7 @@ class State(NamedTuple):
 class ScheduleRefinement:
     """Step k trains anew, with the schedule that the norms of training k - 1 ask for."""
 
-    problem: Problem
+    problem: SampledProblem
     begin: AnySchedule = Schedule("linear", steps=300)
     lr: float = knob(1.0, 0.01, 10.0, log=True, about="learning rate where the factor is 1")
     width: float = knob(0.1, 0.0, WIDEST, within=(0.0, WIDEST), about="of the filter / T")
@@ -138,14 +136,14 @@ def noisy_labels(share: float = 0.1, seed: int = 0) -> LogisticRegression:
 
 
 def example() -> ScheduleRefinement:
-    """From linear decay over 400 steps, on noisy labels, four samples a step."""
-    return ScheduleRefinement(noisy_labels(), Schedule("linear", steps=400), lr=0.3, samples=4)
+    """From linear decay over 800 steps, on noisy labels, four samples a step."""
+    return ScheduleRefinement(noisy_labels(), Schedule("linear", steps=800), lr=0.3, samples=4)
 
 
 @cache
 def demo() -> Record:
     """The example, six times refined, beside the same from a constant schedule."""
-    begins = {name: Given(factors(Schedule(name, steps=400))) for name in ("linear", "constant")}
+    begins = {name: Given(factors(Schedule(name, steps=800))) for name in ("linear", "constant")}
     runs = {
         name: run(dataclasses.replace(example(), begin=begin), 6) for name, begin in begins.items()
     }
@@ -217,7 +215,8 @@ def claim(record: Record) -> Claim:
         np.abs(shapes[-1] - record.last("constant.factors")).mean(),
         record["final_loss"][0] / record["constant.final_loss"][0],
     ]
-    # float32 sums of 400 weights; the others were 0.06, 0, 0.03, 0.00 and 0.85.
+    # float32 sums of 800 weights; over six seeds the others were at most 0.21, 0, 0.10, 0.013
+    # and 0.93.
     expected = [1e-4, 0.3, 0.0, 0.2, 0.05, 0.95]
     sentence = "Error of the schedules, first and last factor, change, starts, loss / constant's"
     return Claim(seen, expected, 0.0, sentence, relation="<=")

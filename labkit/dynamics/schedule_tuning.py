@@ -12,6 +12,7 @@ Scheduling for Large Model Training.
 from typing import Any
 
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -23,15 +24,15 @@ from labkit.loop import unroll
 from labkit.method import Scalar, knob, pytree, size
 from labkit.record import Record
 from labkit.sweep import Sweep, sweep
-from labkit.views import Panel, View, lines
+from labkit.views import View, lines
 
 
 @pytree
 class Extended:
     """wsd over `first` steps that goes on to `steps`, at `factor` instead of cooling down."""
 
-    factor: float = knob(0.7, 0.1, 2.0, log=True, about="of the learning rate, after the change")
-    cooldown: float = knob(0.2, 0.02, 1.0, within=(0.0, 1.0), about="share of the steps")
+    factor: Scalar = knob(0.7, 0.1, 2.0, log=True, about="of the learning rate, after the change")
+    cooldown: Scalar = knob(0.2, 0.02, 1.0, within=(0.0, 1.0), about="share of the steps")
     first: int = size(200, 2, 4000, about="T1")
     steps: int = size(800, 2, 4000, about="T2")
 
@@ -48,7 +49,7 @@ class Extension:
     """A run tuned for T1 steps, extended to T2 with another factor, beside its bound."""
 
     problem: ConvexProblem
-    cooldown: float = knob(0.2, 0.02, 1.0, within=(0.0, 1.0), about="share of the steps")
+    cooldown: Scalar = knob(0.2, 0.02, 1.0, within=(0.0, 1.0), about="share of the steps")
     first: int = size(200, 2, 4000, about="T1")
     steps: int = size(800, 2, 4000, about="T2")
 
@@ -66,7 +67,7 @@ class Extension:
 
     @property
     def _distance(self) -> Float[Array, ""]:
-        return jnp.linalg.norm(self.problem.start(None) - self.problem.solution)
+        return jnp.linalg.norm(self.problem.start(jr.key(0)) - self.problem.solution)
 
     def _terms(self, schedule: AnySchedule) -> Terms:
         return terms(factors(schedule), self.problem.lipschitz)
@@ -128,8 +129,8 @@ def best_factor(record: Record) -> float:
 def say(record: Record) -> str:
     """The best factor by the bound, and what it brings."""
     row = np.argmin(record["bound"])
+    best, anew = record["bound"][row], record["anew.bound"][row]
     return (
-        f"The bound is least, {record['bound'][row]:.3g}, at a factor of {best_factor(record):.2g}; "
-        f"tuned anew for all steps it is {record['anew.bound'][row]:.3g}.  The run ends at "
-        f"{record['gap'][row]:.2g} with that factor."
+        f"The bound is least, {best:.3g}, at a factor of {best_factor(record):.2g}; tuned anew "
+        f"for all steps it is {anew:.3g}.  The run ends at {record['gap'][row]:.2g} with it."
     )

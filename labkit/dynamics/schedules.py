@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from labkit.method import choice, knob, pytree, size
+from labkit.method import Scalar, choice, knob, pytree, size
 
 
 class AnySchedule(Protocol):
@@ -44,7 +44,7 @@ class Schedule:
     """
 
     shape: str = choice("wsd", "constant", "linear", "cosine", "root", "stairs")
-    cooldown: float = knob(0.2, 0.02, 1.0, within=(0.0, 1.0), about="share of the steps, in wsd")
+    cooldown: Scalar = knob(0.2, 0.02, 1.0, within=(0.0, 1.0), about="share of the steps, in wsd")
     steps: int = size(400, 2, 4000, about="T")
 
     def at(self, t: Int[Array, ""]) -> Float[Array, ""]:
@@ -105,7 +105,7 @@ class Paced:
     """w <- w - lr factor_t g."""
 
     schedule: AnySchedule = Schedule()
-    lr: float = knob(0.1, 0.001, 10.0, log=True, about="learning rate where the factor is 1")
+    lr: Scalar = knob(0.1, 0.001, 10.0, log=True, about="learning rate where the factor is 1")
 
     def init(self, params: PyTree) -> PacedState:
         del params
