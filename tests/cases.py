@@ -8,9 +8,20 @@ import jax.numpy as jnp
 import rewriter
 
 from labkit import Descent, Momentum, Sgd, chain, descent, sweep
-from labkit.dynamics import edge_model, edge_of_stability, gradient_flow
+from labkit.dynamics import (
+    drawn_schedule,
+    edge_model,
+    edge_of_stability,
+    gradient_flow,
+    optimal_schedule,
+    schedule_bound,
+    schedule_refinement,
+    schedule_tuning,
+)
+from labkit.dynamics.nonsmooth import max_residual
+from labkit.dynamics.schedules import Drawn, Given, Schedule
 from labkit.landscapes import lanczos_spectrum, surface_descent
-from labkit.problems import EdgeToy, Quadratic, sine_network
+from labkit.problems import EdgeToy, LeastSquares, Quadratic, sine_network
 from labkit.relaxations import soft_sort
 from labkit.rules import ClipNorm
 from labkit.views import View
@@ -26,6 +37,8 @@ class Case(NamedTuple):
 
 SINE = sine_network(samples=8, width=4, depth=1)
 QUADRATIC = Quadratic(jnp.array([4.0, 3.0, 2.0, 1.0, 0.5, 0.1]))
+RESIDUAL = max_residual(8, 3)
+LINE = LeastSquares(jnp.arange(6.0)[:, None] / 6, jnp.array([0.0, 0.3, 0.1, 0.6, 0.5, 1.0]))
 
 ALL = {
     "descent": Case(Descent(QUADRATIC, chain(ClipNorm(5.0), Momentum(0.1))), descent.views),
@@ -35,6 +48,35 @@ ALL = {
     ),
     "gradient_flow": Case(gradient_flow.GradientFlow(SINE, 0.1), gradient_flow.views, "dynamics"),
     "edge_model": Case(edge_model.EdgeModel(SINE, 0.1), edge_model.views, "dynamics"),
+    "schedule_bound": Case(
+        schedule_bound.ScheduleBound(RESIDUAL, Schedule("wsd", 0.3, 20)),
+        schedule_bound.views,
+        "dynamics",
+    ),
+    "schedule_tuning": Case(
+        sweep(schedule_tuning.Extension(RESIDUAL, 0.2, 5, 10), jnp.logspace(-1, 0, 9), "factor"),
+        schedule_tuning.views,
+        "dynamics",
+    ),
+    "drawn_schedule": Case(
+        sweep(
+            drawn_schedule.DrawnSchedule(RESIDUAL, Drawn(steps=10)), jnp.logspace(-1, 1, 9), "rate"
+        ),
+        drawn_schedule.views,
+        "dynamics",
+    ),
+    "optimal_schedule": Case(
+        optimal_schedule.OptimalSchedule(
+            optimal_schedule.BoundOfSchedule(Schedule("constant", steps=20))
+        ),
+        optimal_schedule.views,
+        "dynamics",
+    ),
+    "schedule_refinement": Case(
+        schedule_refinement.ScheduleRefinement(LINE, Given(jnp.ones(20)), samples=2),
+        schedule_refinement.views,
+        "dynamics",
+    ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
         surface_descent.SurfaceDescent(EdgeToy(), Sgd(0.2)), surface_descent.views, "landscapes"
