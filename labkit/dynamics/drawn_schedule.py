@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from labkit.dynamics.nonsmooth import ConvexProblem, max_residual
+from labkit.dynamics.nonsmooth import ConvexProblem, check_known, max_residual
 from labkit.dynamics.schedule_bound import ScheduleBound
 from labkit.dynamics.schedules import Drawn, factors
 from labkit.loop import unroll
@@ -30,6 +30,10 @@ class DrawnSchedule:
 
     problem: ConvexProblem
     schedule: Drawn = Drawn()
+
+    def check(self) -> None:
+        """Raise ValueError for a problem without a known solution."""
+        check_known(self.problem)
 
     def __call__(self, rate: Float[Array, ""]) -> dict[str, Any]:
         method = ScheduleBound(self.problem, self.schedule, rate)

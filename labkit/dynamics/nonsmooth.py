@@ -9,7 +9,7 @@ over those that tie, of |r| at 0 it is 0.  Only `MaxCoordinate` asks for one ver
 as worst cases do.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,13 @@ class ConvexProblem(Protocol):
     def start(self, key: Key[Array, ""]) -> Float[Array, " n"]: ...
 
     def loss(self, w: Float[Array, " n"], batch=None) -> Float[Array, ""]: ...
+
+
+def check_known(problem: Any) -> None:
+    """Raise ValueError unless the problem says its solution and lipschitz, for a bound to use."""
+    if not (hasattr(problem, "solution") and hasattr(problem, "lipschitz")):
+        accepted = "a convex problem with solution and lipschitz, as max_residual() is"
+        raise refusal("problem", type(problem).__name__, accepted)
 
 
 @pytree

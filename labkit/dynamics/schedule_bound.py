@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, Int
 from labkit.claims import Claim
 from labkit.descent import Descent
 from labkit.descent import State as DescentState
-from labkit.dynamics.nonsmooth import ConvexProblem, max_residual
+from labkit.dynamics.nonsmooth import ConvexProblem, check_known, max_residual
 from labkit.dynamics.schedules import AnySchedule, Paced, Schedule, factors
 from labkit.method import Scalar, knob, method, replace
 from labkit.record import Record
@@ -102,6 +102,10 @@ class ScheduleBound:
     problem: ConvexProblem
     schedule: AnySchedule = Schedule()
     rate: Scalar = knob(1.0, 0.1, 10.0, log=True, about="learning rate / the bound's best, gamma*")
+
+    def check(self) -> None:
+        """Raise ValueError for a problem without a known solution."""
+        check_known(self.problem)
 
     def init(self, key) -> State:
         distance = jnp.linalg.norm(self.problem.start(key) - self.problem.solution)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from labkit.descent import Descent
-from labkit.dynamics.nonsmooth import ConvexProblem, max_residual
+from labkit.dynamics.nonsmooth import ConvexProblem, check_known, max_residual
 from labkit.dynamics.schedule_bound import Terms, best_rate, best_value, terms, value
 from labkit.dynamics.schedules import AnySchedule, Paced, Schedule, factors
 from labkit.loop import unroll
@@ -52,6 +52,10 @@ class Extension:
     cooldown: Scalar = knob(0.2, 0.02, 1.0, within=(0.0, 1.0), about="share of the steps")
     first: int = size(200, 2, 4000, about="T1")
     steps: int = size(800, 2, 4000, about="T2")
+
+    def check(self) -> None:
+        """Raise ValueError for a problem without a known solution."""
+        check_known(self.problem)
 
     def __call__(self, factor: Float[Array, ""]) -> dict[str, Any]:
         extended = Extended(factor, self.cooldown, self.first, self.steps)

@@ -1,5 +1,7 @@
 """The drawn schedule sees what a run of it sees, and its knots are dragged."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,11 @@ from labkit.dynamics.nonsmooth import max_residual, sparse_logistic
 from labkit.dynamics.schedule_bound import ScheduleBound
 from labkit.dynamics.schedules import Drawn, Schedule
 from labkit.views import Points
+from widgets import Explorer
 
 
 STEPS = 40
+KNOTS = Drawn().knots
 METHOD = example(max_residual(12, 5), STEPS)
 
 
@@ -32,7 +36,7 @@ def test_linear_knots_have_the_bound_of_linear_decay():
 
 
 def test_the_height_of_the_knots_does_not_count():
-    low = run(replace(METHOD, {"knots": 0.25 * METHOD.function.schedule.knots}))
+    low = run(replace(METHOD, {"knots": 0.25 * np.asarray(KNOTS)}))
     np.testing.assert_allclose(low["gap"], run(METHOD)["gap"], rtol=1e-3, atol=1e-5)
 
 
@@ -58,3 +62,24 @@ def test_it_draws_a_sparse_logistic_run_too():
     record = run(example(sparse_logistic(samples=60), STEPS))
     assert "gamma*" in say(record)
     assert (record["gap"] <= record["bound"]).all()
+
+
+def test_a_knot_that_is_dragged_draws_the_whole_again():
+    """As a hand does it: the last knot up, and the cooldown is gone."""
+    explorer = Explorer(METHOD, views, say=say)
+    try:
+        explorer._edited("function.schedule.knots", 5, 0.0, 0.9, True)
+        knots = np.array([1, 1, 1, 1, 0.5, 0.9])
+        np.testing.assert_array_equal(
+            fields(explorer.method)["function.schedule.knots"].value, knots
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            record = explorer.record
+            if len(record) == 13 and record.last("knots")[-1] > 0.8:
+                break
+            time.sleep(0.05)
+        wanted = run(replace(METHOD, {"knots": knots}))
+        np.testing.assert_allclose(explorer.record["bound"], wanted["bound"], rtol=1e-5)
+    finally:
+        explorer.close()

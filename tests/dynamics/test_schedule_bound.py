@@ -9,7 +9,8 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from labkit import Descent, Record, fan, replace, run
+from labkit import Descent, Record, check, fan, replace, run
+from labkit.dynamics.drawn_schedule import DrawnSchedule
 from labkit.dynamics.nonsmooth import max_residual, sparse_logistic
 from labkit.dynamics.schedule_bound import (
     ScheduleBound,
@@ -24,7 +25,9 @@ from labkit.dynamics.schedule_bound import (
     terms,
     value,
 )
+from labkit.dynamics.schedule_tuning import Extension
 from labkit.dynamics.schedules import Given, Schedule, factors
+from labkit.problems import Quadratic
 
 
 SHAPES = ("linear", "cosine", "wsd", "root", "constant")
@@ -198,3 +201,7 @@ def test_the_claim_refuses_a_schedule_without_a_cooldown():
 def test_what_the_bound_cannot_use_is_refused():
     with pytest.raises(ValueError, match=r"rate = -1\.0 is refused"):
         run(replace(example(), {"rate": -1.0}), 1)
+    quadratic = Quadratic(jnp.ones(2))
+    for method in (ScheduleBound(quadratic), DrawnSchedule(quadratic), Extension(quadratic)):  # pyright: ignore
+        with pytest.raises(ValueError, match="problem = 'Quadratic' is refused; accepted: a conv"):
+            check(method)

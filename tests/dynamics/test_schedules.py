@@ -48,9 +48,9 @@ def test_a_cooldown_over_all_steps_is_linear_and_over_none_constant():
 def test_a_drawn_schedule_is_numpys_interpolation():
     knots = np.array([0.2, 1.0, 0.4, 0.0])
     wanted = np.interp(np.arange(T) / T, np.linspace(0, 1, 4), knots)
-    np.testing.assert_allclose(factors(Drawn(knots, T)), wanted, atol=1e-6)
+    np.testing.assert_allclose(factors(Drawn(jnp.array(knots), T)), wanted, atol=1e-6)
     linear = factors(Schedule("linear", steps=T))
-    np.testing.assert_allclose(factors(Drawn(np.array([1.0, 0.0]), T)), linear, atol=1e-6)
+    np.testing.assert_allclose(factors(Drawn(jnp.array([1.0, 0.0]), T)), linear, atol=1e-6)
 
 
 def test_a_paced_run_is_that_of_a_loop_in_numpy():
@@ -90,7 +90,7 @@ def test_weights_decay_as_their_sums_say():
         (Schedule(cooldown=1.5), "cooldown"),
         (Schedule(shape="triangle"), "shape"),
         (Schedule(steps=1), "steps"),
-        (Drawn(np.array([1.0, -0.1])), "knots"),
+        (Drawn(jnp.array([1.0, -0.1])), "knots"),
         (Given(jnp.array([1.0, jnp.nan])), "factors"),
     ],
 )
