@@ -13,8 +13,10 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from labkit.errors import refusal
 from labkit.method import Scalar, choice, knob, pytree, size
 
 
@@ -72,6 +74,11 @@ class Drawn:
 
     knots: Float[Array, " k"] = knob((1.0, 1.0, 1.0, 1.0, 0.5, 0.0), 0.0, 1.0, within=(0.0, 1e6))
     steps: int = size(200, 2, 1000, about="T")
+
+    def check(self) -> None:
+        """Raise ValueError when nothing is left of the schedule."""
+        if not np.any(np.asarray(self.knots) > 0):
+            raise refusal("knots", self.knots, "at least one above 0")
 
     def at(self, t: Int[Array, ""]) -> Float[Array, ""]:
         """The factor of step t."""

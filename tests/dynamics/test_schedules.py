@@ -91,6 +91,7 @@ def test_weights_decay_as_their_sums_say():
         (Schedule(shape="triangle"), "shape"),
         (Schedule(steps=1), "steps"),
         (Drawn(jnp.array([1.0, -0.1])), "knots"),
+        (Drawn(jnp.zeros(3)), "knots"),
         (Given(jnp.array([1.0, jnp.nan])), "factors"),
     ],
 )
