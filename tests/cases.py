@@ -12,14 +12,21 @@ from labkit.dynamics import (
     adaptive_edge,
     beside_descent,
     central_flow,
+    drawn_schedule,
     edge_model,
     edge_of_stability,
     gradient_flow,
     opposing_signals,
+    optimal_schedule,
+    schedule_bound,
+    schedule_refinement,
+    schedule_tuning,
     spike_microscope,
 )
+from labkit.dynamics.nonsmooth import max_residual
+from labkit.dynamics.schedules import Drawn, Given, Schedule
 from labkit.landscapes import lanczos_spectrum, surface_descent
-from labkit.problems import EdgeToy, Quadratic, sine_network
+from labkit.problems import EdgeToy, LeastSquares, Quadratic, sine_network
 from labkit.relaxations import soft_sort
 from labkit.rules import ClipNorm
 from labkit.views import View
@@ -35,6 +42,8 @@ class Case(NamedTuple):
 
 SINE = sine_network(samples=8, width=4, depth=1)
 QUADRATIC = Quadratic(jnp.array([4.0, 3.0, 2.0, 1.0, 0.5, 0.1]))
+RESIDUAL = max_residual(8, 3)
+LINE = LeastSquares(jnp.arange(6.0)[:, None] / 6, jnp.array([0.0, 0.3, 0.1, 0.6, 0.5, 1.0]))
 
 ALL = {
     "descent": Case(Descent(QUADRATIC, chain(ClipNorm(5.0), Momentum(0.1))), descent.views),
@@ -65,6 +74,33 @@ ALL = {
             SINE, jnp.linspace(0.0, 1.0, 32).reshape(8, 2, 2), jnp.arange(8), Sgd(0.1), k=2
         ),
         spike_microscope.views,
+    "schedule_bound": Case(
+        schedule_bound.ScheduleBound(RESIDUAL, Schedule("wsd", 0.3, 20)),
+        schedule_bound.views,
+        "dynamics",
+    ),
+    "schedule_tuning": Case(
+        sweep(schedule_tuning.Extension(RESIDUAL, 0.2, 5, 10), jnp.logspace(-1, 0, 9), "factor"),
+        schedule_tuning.views,
+        "dynamics",
+    ),
+    "drawn_schedule": Case(
+        sweep(
+            drawn_schedule.DrawnSchedule(RESIDUAL, Drawn(steps=10)), jnp.logspace(-1, 1, 9), "rate"
+        ),
+        drawn_schedule.views,
+        "dynamics",
+    ),
+    "optimal_schedule": Case(
+        optimal_schedule.OptimalSchedule(
+            optimal_schedule.BoundOfSchedule(Schedule("constant", steps=20))
+        ),
+        optimal_schedule.views,
+        "dynamics",
+    ),
+    "schedule_refinement": Case(
+        schedule_refinement.ScheduleRefinement(LINE, Given(jnp.ones(20)), samples=2),
+        schedule_refinement.views,
         "dynamics",
     ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
