@@ -31,11 +31,11 @@ from labkit.fan import Fan, fan
 from labkit.landscapes import linear_modes
 from labkit.landscapes.linear_modes import half_time, mode_strength
 from labkit.landscapes.linear_network import LinearNetwork, Task, Weights, hierarchy
-from labkit.method import choice, knob, method, size
+from labkit.method import Scalar, choice, knob, method, size
 from labkit.record import Record
 from labkit.rules import Sgd
 from labkit.run import run
-from labkit.views import Band, Curve, Panel, Raster, View
+from labkit.views import Band, Curve, Mark, Panel, Points, Raster, View
 
 
 class State(NamedTuple):
@@ -103,7 +103,7 @@ class DeepLinear:
         )
 
 
-def _along(w: Weights, by: Array, slope: Weights) -> Weights:
+def _along(w: Weights, by: Scalar, slope: Weights) -> Weights:
     return jax.tree.map(lambda a, b: a + by * b, w, slope)
 
 
@@ -125,7 +125,7 @@ def depth_study(layers: Sequence[int] = (4, 8, 16, 32), seeds: int = 4, steps: i
 
     All layers are 10 x 10 and at scale one: nothing but the depth and the family differs.
     """
-    s = np.array([3.0, 2.5, 2.0, 1.5, 1.2, 1.0, 0.8, 0.6, 0.5, 0.4])
+    s = jnp.array([3.0, 2.5, 2.0, 1.5, 1.2, 1.0, 0.8, 0.6, 0.5, 0.4])
     square = Descent(LinearNetwork(Task(s), width=10, u0=1.0), Sgd(0.02))
     families = ("orthogonal", "gaussian")
     over = [
@@ -194,13 +194,13 @@ def spectrum(record: Record) -> Panel:
 
 def hyperbolas(record: Record) -> Panel:
     """Strength of the last layer against the first, mode by mode, and where a^2 - b^2 keeps it."""
-    marks = []
+    marks: list[Mark] = []
     for mode, (a, b) in enumerate(zip(record["first"].T, record["last"].T, strict=True), 1):
-        along = np.linspace(0.0, max(a.max(), b.max()), 100)
-        c = b[0] ** 2 - a[0] ** 2
-        x, y = (along, np.sqrt(along**2 + c)) if c > 0 else (np.sqrt(along**2 - c), along)
-        marks += [Curve(x, y, "" if mode > 1 else "a² - b² as at the start", "threshold")]
         marks += [Curve(a, b, f"mode {mode}", f"iterates {mode}")]
+        along = np.linspace(a[0], a.max(), 12)
+        kept = np.sqrt(along**2 + (b[0] ** 2 - a[0] ** 2))
+        label = "a² - b² as at the start"
+        marks += [Points(along, kept, "" if mode > 1 else label, "threshold")]
     return Panel("Two layers of each mode", marks, "first layer a", "last layer b", equal=True)
 
 

@@ -75,7 +75,7 @@ def spread(record: Record) -> Float[np.ndarray, " gains"]:
 
 
 def values(record: Record) -> Panel:
-    """The singular values of the Jacobian against the gain."""
+    """The singular values of the Jacobian against the gain, none below the floor of rounding."""
     gain, logs = record["gain"], record["log_values"]
     low, median, high = np.quantile(logs, [0.25, 0.5, 0.75], axis=1)
     marks = [

@@ -122,25 +122,34 @@ def task(record: Record) -> Panel:
 
 
 def curves(record: Record) -> Panel:
-    """Each mode over time, and where there is a network beside it its exact curve."""
+    """Each mode over time; where a network is in the record, crosses are the exact curves."""
     time, name = record["time"], _seen(record)
-    marks = [Curve(time, u, f"mode {i}", f"iterates {i}") for i, u in enumerate(record[name].T, 1)]
+    marks: list[Mark] = [
+        Curve(time, u, f"mode {i}", f"iterates {i}") for i, u in enumerate(record[name].T, 1)
+    ]
     if name == "modes":
+        few = _few(len(time))
         exact = enumerate(record["theory"].T)
-        marks += [Curve(time, u, "" if i else "exact", "threshold") for i, u in exact]
+        marks += [Points(time[few], u[few], "" if i else "exact", "threshold") for i, u in exact]
     return Panel("Strength of the modes", marks, "time / tau", "strength u")
 
 
 def staircase(record: Record) -> Panel:
-    """The loss over time, and what other runs in the record had."""
-    time, exact = record["time"], record["theory_loss"]
-    marks: list[Mark] = [Curve(time, exact, "exact", "threshold")]
-    if "loss" in record:
-        marks.insert(0, Curve(time, record["loss"], "loss", "loss"))
+    """The loss over time, what the curves say, and what other runs in the record had."""
+    time, exact, few = record["time"], record["theory_loss"], _few(len(record))
+    loss = record["loss" if "loss" in record else "theory_loss"]
+    marks: list[Mark] = [Curve(time, loss, "loss", "loss")]
     others = [name for name in record if name.endswith(".loss")]
     marks += [Curve(time, record[name], name.removesuffix(".loss"), name) for name in others]
-    y_range = (0.0, 1.2 * max(float(m.y[0]) for m in marks[:2] if isinstance(m, Curve)))
-    return Panel("Loss", marks, "time / tau", "loss", y_range=y_range)
+    if "loss" in record:
+        marks += [Points(time[few], exact[few], "exact", "threshold")]
+    highest = 1.2 * max(float(loss[0]), float(exact[0]))
+    return Panel("Loss", marks, "time / tau", "loss", y_range=(0.0, highest))
+
+
+def _few(rows: int) -> slice:
+    """Some 16 of the rows: marks that are not to hide a line."""
+    return slice(None, None, max(1, rows // 16))
 
 
 def _seen(record: Record) -> str:

@@ -95,7 +95,8 @@ def hierarchy(levels: int = 2) -> Task:
     # Nodes of m items each add m for a vector that is even on them, nothing for its split.
     powers = [2 * items - 1, *(2 ** (levels - d) - 1 for d in range(levels) for _ in range(2**d))]
     u = np.concatenate(nodes) @ v / np.sqrt(powers)
-    return Task(np.sqrt(np.array(powers) / items), jnp.asarray(u), jnp.asarray(v))
+    s = np.sqrt(np.array(powers) / items)
+    return Task(jnp.asarray(s), jnp.asarray(u), jnp.asarray(v))
 
 
 def digits_task(components: int = 10, *, whitened: bool = True) -> Task:
@@ -115,7 +116,7 @@ def digits_task(components: int = 10, *, whitened: bool = True) -> Task:
     u, s, v = np.linalg.svd(best, full_matrices=False)
     kept = s > 1e-6 * s[0]  # the classes sum to one, which takes a mode away
     inputs = None if whitened else jnp.diag(jnp.asarray(covariance))
-    return Task(s[kept], jnp.asarray(u[:, kept]), jnp.asarray(v[kept].T), inputs)
+    return Task(jnp.asarray(s[kept]), jnp.asarray(u[:, kept]), jnp.asarray(v[kept].T), inputs)
 
 
 @pytree

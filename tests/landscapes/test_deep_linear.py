@@ -24,7 +24,7 @@ from labkit.views import Curve, Points
 
 
 S = np.array([3.0, 2.0, 1.0])
-SMALL = LinearNetwork(Task(S), u0=1e-3)  # 3 x 8 x 3
+SMALL = LinearNetwork(Task(jnp.asarray(S)), u0=1e-3)  # 3 x 8 x 3
 
 
 def halves(record):
@@ -59,7 +59,7 @@ def test_euler_steps_learn_half_of_each_mode_on_time():
 
 @pytest.mark.parametrize("layers", [3, 5, 10])
 def test_deeper_networks_follow_the_equation_of_their_depth(layers):
-    network = LinearNetwork(Task(np.array([1.5, 1.0])), layers=layers, width=4, u0=0.1)
+    network = LinearNetwork(Task(jnp.array([1.5, 1.0])), layers=layers, width=4, u0=0.1)
     record = run(DeepLinear(network, lr=0.02), 400, every=10)
     assert (record["modes"][-1] > 0.9 * record.last("s")).all()
     # Runge-Kutta's error is far below; what is left is float32.
@@ -100,7 +100,7 @@ def test_the_flow_conserves_the_balance_and_descent_does_not(double):
 
 def test_an_unbalanced_mode_moves_on_its_hyperbola_at_the_rate_of_both_strengths(double):
     """a^2 - b^2 = c stays, and du/dt = sqrt(c^2 + 4 u^2) (s - u), by small Euler steps."""
-    network = LinearNetwork(Task(S), u0=0.05, imbalance=3.0)
+    network = LinearNetwork(Task(jnp.asarray(S)), u0=0.05, imbalance=3.0)
     record = run(DeepLinear(network, substeps=4), 60)
     a, b, u = record["first"], record["last"], record["modes"]
     c = (a**2 - b**2)[0]
@@ -110,7 +110,7 @@ def test_an_unbalanced_mode_moves_on_its_hyperbola_at_the_rate_of_both_strengths
     for _ in range(30_000):
         v += 1e-4 * np.sqrt(c**2 + 4 * v**2) * (S - v)
     np.testing.assert_allclose(u[-1], v, atol=1e-3)  # Euler's error
-    exact, *_ = (m for m in hyperbolas(record).marks if isinstance(m, Curve) and m.role != "path")
+    exact, *_ = (m for m in hyperbolas(record).marks if isinstance(m, Points))
     np.testing.assert_allclose(exact.x**2 - exact.y**2, c[0], atol=1e-9)
 
 
@@ -175,7 +175,9 @@ def test_pretrained_layers_learn_the_digits_as_one_layer_would(seed):
 
 
 def test_a_run_that_diverges_stops_and_says_so():
-    wild = DeepLinear(LinearNetwork(Task(4 * S), layers=8, u0=0.5), lr=0.3, motion="descent")
+    wild = DeepLinear(
+        LinearNetwork(Task(jnp.asarray(4 * S)), layers=8, u0=0.5), lr=0.3, motion="descent"
+    )
     record = run(wild, 100)
     assert len(record) < 101
     assert "diverged" in record.events[-1].sentence

@@ -53,6 +53,7 @@ def test_a_gain_little_above_one_carries_gradients_through_any_depth(seed):
 
 
 def test_no_gain_makes_gaussian_layers_faithful():
+    """Three of four values are below a thousandth at every gain."""
     record = run(replace(deep_tanh.example(), {"family": "gaussian"}))
-    assert (np.median(record["log_values"], axis=1) < -3.0).all()
+    assert (np.quantile(record["log_values"], 0.75, axis=1) < -3.0).all()
     assert "nearest 1 at gain" in deep_tanh.say(record)

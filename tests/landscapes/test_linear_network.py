@@ -146,7 +146,7 @@ def test_pretrained_layers_keep_what_the_inputs_have(key):
         (lambda: LinearNetwork(family="none"), "family"),
         (lambda: LinearNetwork(Task(left=jnp.eye(4))), "shape of left"),
         (lambda: LinearNetwork(Task(inputs=jnp.eye(2))), "shape of inputs"),
-        (lambda: LinearNetwork(Task(np.array([1.0, -1.0]))), "task.s"),
+        (lambda: LinearNetwork(Task(jnp.array([1.0, -1.0]))), "task.s"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(make, name):
