@@ -120,7 +120,7 @@ def steps_to_half(record: Record) -> float:
     return float(record.steps[below[0]]) if len(below) else np.inf
 
 
-def depth_study(layers: Sequence[int] = (4, 8, 16, 32), seeds: int = 4, steps: int = 1000) -> Fan:
+def depth_study(layers: Sequence[int] = (4, 8, 16, 32), seeds: int = 4, steps: int = 1500) -> Fan:
     """Gradient descent with lr 0.02 / N on ten modes, from orthogonal and Gaussian weights.
 
     All layers are 10 x 10 and at scale one: nothing but the depth and the family differs.

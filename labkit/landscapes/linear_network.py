@@ -17,6 +17,7 @@ Starts, all of strength u0 (R random with orthonormal columns, a = u0^(1/N)):
 Source: S163, Exact solutions to the nonlinear dynamics of learning in deep linear neural networks.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
 
@@ -138,8 +139,7 @@ class LinearNetwork:
 
     def start(self, key: Key[Array, ""]) -> Weights:
         """One matrix a layer, of the family."""
-        keys = jr.split(key, self.layers)
-        w = getattr(self, f"_{self.family}")(keys)
+        w = getattr(self, f"_{self.family}")(key)
         apart = jnp.exp(self.imbalance / 2.0)  # the product stays as it is
         return (w[0] / apart, *w[1:-1], w[-1] * apart) if self.layers > 1 else w
 
@@ -160,56 +160,75 @@ class LinearNetwork:
         units = [len(self.task.v), *[self.width] * (self.layers - 1), len(self.task.u)]
         return list(zip(units[1:], units, strict=False))
 
-    def _decoupled(self, keys: Array) -> Weights:
-        r = len(self.task.s)
-        inner = [orthogonal(key, self.width, r) for key in keys[1:]]
+    def _decoupled(self, key: Array) -> Weights:
+        inner = orthogonals(key, [(self.width, len(self.task.s))] * (self.layers - 1))
         bases = [self.task.v, *inner, self.task.u]
         a = self.u0 ** (1.0 / self.layers)
         return tuple(a * above @ below.T for below, above in pairwise(bases))
 
-    def _gaussian(self, keys: Array) -> Weights:
+    def _gaussian(self, key: Array) -> Weights:
         a = self.u0 ** (1.0 / self.layers)
-        draw = lambda key, shape: a * np.sqrt(2 / sum(shape)) * jr.normal(key, shape)
-        return tuple(map(draw, keys, self._shapes()))
+        return tuple(a * np.sqrt(2 / sum(z.shape)) * z for z in normals(key, self._shapes()))
 
-    def _orthogonal(self, keys: Array) -> Weights:
+    def _orthogonal(self, key: Array) -> Weights:
         a = self.u0 ** (1.0 / self.layers)
-        return tuple(
-            a * orthogonal(k, *shape) for k, shape in zip(keys, self._shapes(), strict=True)
-        )
+        return tuple(a * q for q in orthogonals(key, self._shapes()))
 
-    def _pretrained(self, keys: Array) -> Weights:
+    def _pretrained(self, key: Array) -> Weights:
         n = len(self.task.v)
         seen = jnp.eye(n) if self.task.inputs is None else self.task.inputs
+        *hidden, last = self._shapes()
+        draws = jr.split(key)
         w = []
-        for key, shape in zip(keys[:-1], self._shapes()[:-1], strict=True):
-            w.append(encoder(key, seen, shape[0]))
+        for z in normals(draws[0], hidden):
+            w.append(encoder(0.1 / np.sqrt(len(seen)) * z, seen))
             seen = w[-1] @ seen @ w[-1].T
-        return (*w, self.u0 * orthogonal(keys[-1], *self._shapes()[-1]))
+        return (*w, self.u0 * orthogonal(draws[1], *last))
+
+
+def normals(key: Key[Array, ""], shapes: Sequence[tuple[int, int]]) -> list[Array]:
+    """Standard normal matrices of these shapes."""
+    sizes = [rows * columns for rows, columns in shapes]
+    # One draw for all: each draw of its own takes half a second to compile.
+    draws = jnp.split(jr.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+    return [draw.reshape(shape) for draw, shape in zip(draws, shapes, strict=False)]
+
+
+def orthogonals(key: Key[Array, ""], shapes: Sequence[tuple[int, int]]) -> list[Array]:
+    """Random matrices, evenly drawn, whose rows or columns, the fewer, are orthonormal."""
+    draws = normals(key, shapes)
+    found = {}
+    for shape in dict.fromkeys(shapes):  # one factorization a shape, for the same reason
+        alike = jnp.stack([draw for draw in draws if draw.shape == shape])
+        found[shape] = iter(list(jax.vmap(_orthonormal)(alike)))
+    return [next(found[shape]) for shape in shapes]
 
 
 def orthogonal(key: Key[Array, ""], rows: int, columns: int) -> Float[Array, "rows columns"]:
-    """A random matrix, evenly drawn, whose rows or columns, the fewer, are orthonormal."""
-    q, r = jnp.linalg.qr(jr.normal(key, (max(rows, columns), min(rows, columns))))
-    q = q * jnp.where(jnp.diag(r) < 0, -1.0, 1.0)[None]
-    return q if rows >= columns else q.T
+    """One of them."""
+    return orthogonals(key, [(rows, columns)])[0]
+
+
+def _orthonormal(m: Array) -> Array:
+    tall = m.shape[0] >= m.shape[1]
+    q, r = jnp.linalg.qr(m if tall else m.T)
+    q = q * jnp.where(jnp.diag(r) < 0, -1.0, 1.0)[None]  # QR alone prefers a sign
+    return q if tall else q.T
 
 
 def encoder(
-    key: Key[Array, ""], inputs: Float[Array, "n n"], units: int, steps: int = 300
+    start: Float[Array, "units n"], inputs: Float[Array, "n n"], steps: int = 300
 ) -> Float[Array, "units n"]:
     """A linear autoencoder x -> A' A x trained from small weights on inputs of covariance C.
 
     dA/dt = A (C E + E C),  E = I - A'A,  in `steps` of time 1 / (4 tr C).  Directions of large
     variance are found first.
     """
-    n = len(inputs)
-    eye = jnp.eye(n, dtype=inputs.dtype)
+    eye = jnp.eye(len(inputs), dtype=inputs.dtype)
     h = 0.25 / jnp.trace(inputs)
 
     def step(_, a):
         missing = inputs @ (eye - a.T @ a)
         return a + h * a @ (missing + missing.T)
 
-    small = 0.1 / np.sqrt(n) * jr.normal(key, (units, n))
-    return jax.lax.fori_loop(0, steps, step, small)
+    return jax.lax.fori_loop(0, steps, step, start)

@@ -142,14 +142,15 @@ def means(study, family):
 
 
 def test_learning_time_does_not_grow_with_depth_from_orthogonal_weights(study):
-    """Seen 24.5, 22.3, 26.8, 26.0 for 4, 8, 16, 32 layers; in eight groups of four other seeds
-    the spread was below 30 % too."""
+    """Seen 24.0, 24.5, 29.5, 25.8 for 4, 8, 16, 32 layers; the spread was below 17 % in three
+    other groups of four seeds."""
     steps = means(study, "orthogonal")
     assert steps.max() / steps.min() < 1.3
 
 
 def test_learning_time_grows_with_depth_from_gaussian_weights(study):
-    """Seen 20.8 to 333; in seven other groups of four seeds the ratio was 16 or more."""
+    """Seen 29.5 to 737, a ratio of 25; in other groups of four seeds it was 18 and 14, and in
+    one a seed never came to half its loss."""
     steps = means(study, "gaussian")
     assert steps[-1] / steps[0] > 10.0
 

@@ -118,14 +118,14 @@ def test_orthogonal_matrices_have_no_preferred_signs():
 
 
 def test_an_encoder_learns_to_give_back_white_inputs(key):
-    a = encoder(key, jnp.eye(4), 8)
+    a = encoder(0.05 * jax.random.normal(key, (8, 4)), jnp.eye(4))
     np.testing.assert_allclose(a.T @ a, np.eye(4), atol=1e-4)
 
 
 def test_a_narrow_encoder_finds_the_directions_of_largest_variance(key):
     q = orthogonal(jax.random.key(7), 5, 5)
     inputs = q @ jnp.diag(jnp.array([4.0, 3.0, 0.2, 0.1, 0.05])) @ q.T
-    a = encoder(key, inputs, 2, steps=1000)
+    a = encoder(0.05 * jax.random.normal(key, (2, 5)), inputs, steps=1000)
     # What remains of the others shrinks with the gap of the variances, at these steps to 1e-3.
     np.testing.assert_allclose(a.T @ a, q[:, :2] @ q[:, :2].T, atol=0.01)
 
