@@ -122,6 +122,15 @@ def test_an_encoder_learns_to_give_back_white_inputs(key):
     np.testing.assert_allclose(a.T @ a, np.eye(4), atol=1e-4)
 
 
+def test_a_step_of_an_encoder_is_downhill_on_its_error(key):
+    """L(A) = tr (I - A'A) C (I - A'A) / 2, by automatic derivative."""
+    root, a = jax.random.normal(key, (2, 4, 4))
+    inputs, off = root @ root.T, lambda a: jnp.eye(4) - a.T @ a
+    slope = jax.grad(lambda a: 0.5 * jnp.trace(off(a) @ inputs @ off(a)))(a)
+    step = (encoder(a, inputs, steps=1) - a) * 4 * jnp.trace(inputs)
+    np.testing.assert_allclose(step, -slope, rtol=1e-3, atol=1e-3 * jnp.abs(slope).max())
+
+
 def test_a_narrow_encoder_finds_the_directions_of_largest_variance(key):
     q = orthogonal(jax.random.key(7), 5, 5)
     inputs = q @ jnp.diag(jnp.array([4.0, 3.0, 0.2, 0.1, 0.05])) @ q.T
