@@ -25,7 +25,14 @@ from labkit.dynamics import (
 )
 from labkit.dynamics.nonsmooth import max_residual
 from labkit.dynamics.schedules import Drawn, Given, Schedule
-from labkit.landscapes import lanczos_spectrum, surface_descent
+from labkit.landscapes import (
+    deep_linear,
+    deep_tanh,
+    lanczos_spectrum,
+    linear_modes,
+    linear_network,
+    surface_descent,
+)
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, sine_network
 from labkit.relaxations import soft_sort
 from labkit.rules import ClipNorm
@@ -74,6 +81,8 @@ ALL = {
             SINE, jnp.linspace(0.0, 1.0, 32).reshape(8, 2, 2), jnp.arange(8), Sgd(0.1), k=2
         ),
         spike_microscope.views,
+        "dynamics",
+    ),
     "schedule_bound": Case(
         schedule_bound.ScheduleBound(RESIDUAL, Schedule("wsd", 0.3, 20)),
         schedule_bound.views,
@@ -109,6 +118,21 @@ ALL = {
     ),
     "lanczos_spectrum": Case(
         lanczos_spectrum.LanczosSpectrum(QUADRATIC, order=6), lanczos_spectrum.views, "landscapes"
+    ),
+    "linear_modes": Case(
+        sweep(linear_modes.ExactModes(), jnp.linspace(0.0, 8.0, 9), "time"),
+        linear_modes.views,
+        "landscapes",
+    ),
+    "deep_linear": Case(
+        deep_linear.DeepLinear(linear_network.LinearNetwork(width=4), substeps=1),
+        deep_linear.views,
+        "landscapes",
+    ),
+    "deep_tanh": Case(
+        sweep(deep_tanh.TanhJacobian(layers=5, width=8), jnp.linspace(0.8, 1.4, 9), "gain"),
+        deep_tanh.views,
+        "landscapes",
     ),
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),

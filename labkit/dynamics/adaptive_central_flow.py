@@ -65,9 +65,7 @@ def at_rest(flow: CentralFlow, state: central_flow.State, steps: int = 400) -> R
         state = lax.fori_loop(0, steps, lambda _, s: held.step(s, None), state)
         motion, p = state.motion, held.preconditioner(state.rule, state.motion.grad)
         rate = jnp.linalg.norm(ravel_pytree(motion.rate.nu)[0])
-        balance = (
-            rate / jnp.linalg.norm(ravel_pytree(state.rule.nu)[0]) * 9.0
-        )
+        balance = rate / jnp.linalg.norm(ravel_pytree(state.rule.nu)[0]) * 9.0
         above = jnp.maximum(motion.pairs.values[0] - 2.0, 0.0)
         off = jnp.maximum(jnp.maximum(balance, above), motion.oscillation.residual)
         return Rest(p, state, off)
