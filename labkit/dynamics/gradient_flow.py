@@ -30,6 +30,7 @@ from labkit.problems import Problem, digits_network
 from labkit.record import Record
 from labkit.rules import FlowRule, Sgd
 from labkit.run import run
+from labkit.runge_kutta import runge_kutta
 from labkit.views import lines
 
 
@@ -68,7 +69,8 @@ class GradientFlow:
     def step(self, state: State, key) -> State:
         del key
         place = (state.w, state.rule)
-        w, rule = jax.lax.fori_loop(0, self.substeps, lambda _, p: self._substep(p), place)
+        substep = lambda _, place: runge_kutta(self._slope, place, 1.0 / self.substeps)
+        w, rule = jax.lax.fori_loop(0, self.substeps, substep, place)
         matmat = curvature.hessian(*self._in_metric(w, rule))
         return State(w, rule, curvature.block_krylov(matmat, state.pairs.vectors, blocks=2))
 
@@ -90,15 +92,6 @@ class GradientFlow:
         grads = jax.grad(self.problem.loss)(w)
         squares = jax.tree.map(jnp.square, grads)
         return rules.velocity(self.rule, rule, grads), self.rule.rate(rule, squares)
-
-    def _substep(self, place: tuple[PyTree, Any]) -> tuple[PyTree, Any]:
-        h = 1.0 / self.substeps
-        go = lambda by, k: jax.tree.map(lambda a, b: a + by * b, place, k)
-        k1 = self._slope(place)
-        k2 = self._slope(go(h / 2, k1))
-        k3 = self._slope(go(h / 2, k2))
-        k4 = self._slope(go(h, k3))
-        return go(h / 6, jax.tree.map(lambda a, b, c, d: a + 2 * b + 2 * c + d, k1, k2, k3, k4))
 
 
 def distance(record: Record, name: str = "descent.w") -> Float[np.ndarray, " rows"]:

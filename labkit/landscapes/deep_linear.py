@@ -31,10 +31,11 @@ from labkit.fan import Fan, fan
 from labkit.landscapes import linear_modes
 from labkit.landscapes.linear_modes import half_time, mode_strength
 from labkit.landscapes.linear_network import LinearNetwork, Task, Weights, hierarchy
-from labkit.method import Scalar, choice, knob, method, size
+from labkit.method import choice, knob, method, size
 from labkit.record import Record
 from labkit.rules import Sgd
 from labkit.run import run
+from labkit.runge_kutta import runge_kutta
 from labkit.views import Band, Curve, Mark, Panel, Points, Raster, View
 
 
@@ -62,9 +63,11 @@ class DeepLinear:
     def step(self, state: State, key) -> State:
         del key
         if self.motion == "descent":
-            w = _along(state.w, self.lr, self._slope(state.w))
+            move = lambda a, b: a + self.lr * b
+            w = jax.tree.map(move, state.w, self._slope(state.w))
         else:
-            w = jax.lax.fori_loop(0, self.substeps, lambda _, w: self._substep(w), state.w)
+            substep = lambda _, w: runge_kutta(self._slope, w, self.lr / self.substeps)
+            w = jax.lax.fori_loop(0, self.substeps, substep, state.w)
         return State(w, state.time + self.lr, state.balance)
 
     def observe(self, state: State) -> dict[str, Array]:
@@ -91,20 +94,6 @@ class DeepLinear:
 
     def _slope(self, w: Weights) -> Weights:
         return jax.tree.map(jnp.negative, jax.grad(self.problem.loss)(w))
-
-    def _substep(self, w: Weights) -> Weights:
-        h = self.lr / self.substeps
-        k1 = self._slope(w)
-        k2 = self._slope(_along(w, h / 2, k1))
-        k3 = self._slope(_along(w, h / 2, k2))
-        k4 = self._slope(_along(w, h, k3))
-        return jax.tree.map(
-            lambda w, a, b, c, d: w + h / 6 * (a + 2 * b + 2 * c + d), w, k1, k2, k3, k4
-        )
-
-
-def _along(w: Weights, by: Scalar, slope: Weights) -> Weights:
-    return jax.tree.map(lambda a, b: a + by * b, w, slope)
 
 
 def singular_values(m: Float[Array, "a b"]) -> Float[Array, " k"]:
