@@ -8,9 +8,16 @@ import jax.numpy as jnp
 import rewriter
 
 from labkit import Descent, Momentum, Sgd, chain, descent, sweep
-from labkit.dynamics import edge_model, edge_of_stability, gradient_flow
+from labkit.dynamics import (
+    edge_model,
+    edge_of_stability,
+    gradient_flow,
+    margins,
+    optimizer_bias,
+    two_tasks,
+)
 from labkit.landscapes import lanczos_spectrum, surface_descent
-from labkit.problems import EdgeToy, Quadratic, sine_network
+from labkit.problems import EdgeToy, Quadratic, digits_network, sine_network
 from labkit.relaxations import soft_sort
 from labkit.rules import ClipNorm
 from labkit.views import View
@@ -25,6 +32,7 @@ class Case(NamedTuple):
 
 
 SINE = sine_network(samples=8, width=4, depth=1)
+TINY = digits_network(samples=20, width=4, depth=1)
 QUADRATIC = Quadratic(jnp.array([4.0, 3.0, 2.0, 1.0, 0.5, 0.1]))
 
 ALL = {
@@ -35,6 +43,9 @@ ALL = {
     ),
     "gradient_flow": Case(gradient_flow.GradientFlow(SINE, 0.1), gradient_flow.views, "dynamics"),
     "edge_model": Case(edge_model.EdgeModel(SINE, 0.1), edge_model.views, "dynamics"),
+    "optimizer_bias": Case(optimizer_bias.OptimizerBias(), optimizer_bias.views, "dynamics"),
+    "margins": Case(margins.Margins(), margins.views, "dynamics"),
+    "two_tasks": Case(two_tasks.TwoTasks(TINY, two_tasks.Factored()), two_tasks.views, "dynamics"),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
         surface_descent.SurfaceDescent(EdgeToy(), Sgd(0.2)), surface_descent.views, "landscapes"
