@@ -65,7 +65,7 @@ class Proposal(NamedTuple):
         return f"{self.wanted}: {self.geometry} ({self.value:.3g}); then {'; '.join(rest[:3])}"
 
 
-def gallery(problem: LeastSquares, steps: int = 5000) -> dict[str, Weights]:
+def gallery(problem: LeastSquares, steps: int = 20_000) -> dict[str, Weights]:
     """Where each geometry ends, at each of SETTINGS: those that fit the data, by name."""
     records = fan(OptimizerBias(problem), steps, over=SETTINGS, every=steps).records
     ends = {}

@@ -223,7 +223,7 @@ def stems(*names: str) -> View:
 
     def view(record: Record) -> Panel:
         w, at = record.last("w"), np.arange(1, record["w"].shape[2] + 1)
-        marks = [Bars(at, w[NAMES.index(name)], name, name) for name in names]
+        marks = [Points(at, w[NAMES.index(name)], name, name) for name in names]
         return Panel("The weights", marks, "index", "weight")
 
     return view
