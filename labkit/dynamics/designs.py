@@ -146,9 +146,9 @@ def library(case: Sparse, steps: int = 4000) -> dict[str, Ending]:
         falling = rule(optax.cosine_decay_schedule(rate, steps))
         record = run(Descent(other, falling), steps, every=steps)
         w = np.asarray(record.state.w)
-        flat = [float(np.linalg.norm(w.ravel(), order)) for order in (1, 2, np.inf)]
-        spectral = float(np.linalg.norm(w, 2))
-        ends[name] = Ending(float(record.last("loss")), *flat, spectral, case.error(w.ravel()))
+        l1, l2, linf = (float(np.linalg.norm(w.ravel(), order)) for order in (1, 2, np.inf))
+        spectral, test = float(np.linalg.norm(w, 2)), case.error(jnp.asarray(w.ravel()))
+        ends[name] = Ending(float(record.last("loss")), l1, l2, linf, spectral, test)
     return ends
 
 

@@ -17,7 +17,7 @@ Source: Gunasekar, Lee, Soudry and Srebro 2018; for the hyperbolic entropy, Ghai
 Singer 2020; for w = u^a - v^a, Woodworth et al. 2020.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -34,7 +34,7 @@ class SteepestState(NamedTuple):
 class Steepest:
     """Steepest descent in a norm; `pace` "falling" makes the t-th step lr / sqrt(t) long."""
 
-    lr: float = knob(0.5, 0.01, 2.0, log=True, live=True, about="learning rate")
+    lr: Scalar = knob(0.5, 0.01, 2.0, log=True, live=True, about="learning rate")
     norm: str = choice("l2", "l1", "linf")
     pace: str = choice("gradient", "falling", about="the length of a step")
 
@@ -42,7 +42,7 @@ class Steepest:
         del params
         return SteepestState(jnp.zeros((), jnp.int32))
 
-    def update(self, grads: Float[Array, " n"], state: SteepestState, params=None):
+    def update(self, grads, state, params=None):
         del params
         dual, along = steepest(grads, self.norm)
         falling = 1.0 / jnp.sqrt(state.count + 1.0).astype(grads.dtype)
@@ -80,12 +80,12 @@ class Mirror:
     """Mirror descent with a potential."""
 
     potential: Potential
-    lr: float = knob(0.5, 0.01, 2.0, log=True, live=True, about="learning rate")
+    lr: Scalar = knob(0.5, 0.01, 2.0, log=True, live=True, about="learning rate")
 
     def init(self, params: Float[Array, " n"]) -> MirrorState:
         return MirrorState(self.potential.dual(params))
 
-    def update(self, grads: Float[Array, " n"], state: MirrorState, params: Float[Array, " n"]):
+    def update(self, grads, state, params: Any = None):
         theta = state.theta - self.lr * grads
         return self.potential.primal(theta) - params, MirrorState(theta)
 

@@ -20,6 +20,7 @@ import dataclasses
 from functools import cache
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -52,7 +53,6 @@ from labkit.errors import refusal
 from labkit.method import Latest, knob, method, replace
 from labkit.problems import LeastSquares
 from labkit.record import Record
-from labkit.rules import Sgd
 from labkit.run import run
 from labkit.views import Bars, Curve, Mark, Panel, Points, View
 
@@ -86,8 +86,9 @@ class OptimizerBias:
     steps = 300
 
     def check(self) -> None:
-        if getattr(self.problem, "ridge", 0.0):
-            raise refusal("ridge", self.problem.ridge, "0: with a ridge there is one solution")
+        ridge = getattr(self.problem, "ridge", 0.0)
+        if ridge:
+            raise refusal("ridge", ridge, "0: with a ridge there is one solution")
 
     def init(self, key) -> State:
         safe = self._safe()
@@ -120,7 +121,7 @@ class OptimizerBias:
             Steepest(lr[0], "l2"), Mirror(matrix, lr[1]), Steepest(lr[2], "l1"),
             Steepest(lr[3], "linf"), Mirror(squared, lr[4]),
         ]  # fmt: skip
-        other = Descent(Reparameterized(self.problem, self._form()), Sgd(lr[5]))
+        other = Descent(Reparameterized(self.problem, self._form()), Steepest(lr[5], "l2"))
         return [*(Descent(self.problem, rule) for rule in rules), other]
 
     def _safe(self) -> Float[Array, "6"]:
@@ -138,6 +139,9 @@ class OptimizerBias:
         l1, linf = jnp.diag(hessian).max(), jnp.abs(hessian).sum()
         return 1.0 / jnp.stack([l2, largest(scaled), l1, linf, l2 / bend, l2 * fast])
 
+    def _start(self) -> Float[Array, " n"]:
+        return self.problem.start(jax.random.key(0))  # whatever the key
+
     def _form(self) -> Difference:
         return Difference(self.init_scale, self.a)
 
@@ -147,12 +151,12 @@ class OptimizerBias:
 
     def _potentials(self) -> tuple[Potential, Potential, Potential]:
         """Of the preconditioned, the p norm and the multiplicative descent."""
-        flow = DifferenceFlow(self._form(), self.problem.start(None))
+        flow = DifferenceFlow(self._form(), self._start())
         return Ellipsoid(jnp.diag(self._spread())), SquaredNorm(self.p), flow
 
     def _theory(self) -> tuple[Float[Array, "k n"], Float[Array, "6 points 2"] | None]:
         """Where the first k descents should end; for a line, the balls that touch it there."""
-        x, y, start = self.problem.x, self.problem.y, self.problem.start(None)
+        x, y, start = self.problem.x, self.problem.y, self._start()
         matrices = jnp.eye(len(start), dtype=start.dtype), jnp.diag(self._spread())
         if len(x) > 1:
             ends = [start + preconditioned(x, y - x @ start, matrix) for matrix in matrices]
@@ -292,7 +296,7 @@ def claim(record: Record) -> Claim:
     def excess(prefix: str, norm: str) -> float:
         least = least_norm(record.last(f"{prefix}.x"), record.last(f"{prefix}.y"), norm)
         order, w = ORDER[norm], record.last(f"{prefix}.w")[bias]
-        return abs(np.linalg.norm(w, order) / np.linalg.norm(least, order) - 1.0)
+        return abs(float(np.linalg.norm(w, order) / np.linalg.norm(least, order)) - 1.0)
 
     best = [margins.widest(record.last("margins.z"), norm)[1] for norm in margins.NORMS]
     lacks = 1.0 - record.last("margins.margin") / np.array(best)
