@@ -81,7 +81,7 @@ class Sparse(NamedTuple):
 def sparse_truth(seed: int = 0, samples: int = 18, weights: int = 49, nonzero: int = 3) -> Sparse:
     """Gaussian x, `nonzero` true weights of +1 or -1, no noise; 200 points to test on."""
     data = sparse(seed, samples + 200, weights, nonzero)
-    x, y = jnp.asarray(data.x), jnp.asarray(data.y[:, 0])
+    x, y = jnp.asarray(data.x, float), jnp.asarray(data.y[:, 0], float)
     return Sparse(LeastSquares(x[:samples], y[:samples]), x[samples:], y[samples:])
 
 
@@ -94,12 +94,15 @@ def least_norm(
     """The solution w of x w = y with the least |w - start|, start being 0 unless given.
 
     "l2" is a closed form, "l1" and "linf" are linear programs; one of several such solutions
-    is returned.  Raises ValueError for another norm, and where there is no solution.
+    is returned; not a number where x or y is not known.  Raises ValueError for another norm, and
+    where there is no solution.
     """
     from scipy.optimize import linprog
 
     x, y = np.asarray(x, float), np.asarray(y, float)
     m, n = x.shape
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return np.full(n, np.nan)
     start = np.zeros(n) if start is None else np.asarray(start, float)
     y = y - x @ start
     if norm == "l2":

@@ -117,12 +117,15 @@ def widest(z: Float[np.ndarray, "points n"], norm: str) -> tuple[Float[np.ndarra
     """The direction of the largest margin min_i w . z_i over |w| <= 1, and that margin.
 
     l1 and l-infinity are linear programs.  l2 is the point of the hull of the z_i nearest 0,
-    found by non-negative least squares.  Margin 0: no w separates the points.
+    found by non-negative least squares.  Margin 0: no w separates the points; not a number: they
+    are not known yet.
     """
     from scipy.optimize import linprog, nnls
 
     z = np.asarray(z, float)
     points, n = z.shape
+    if not np.isfinite(z).all():
+        return np.full(n, np.nan), float("nan")
     if norm == "l2":  # the nearest point is sum_i c_i z_i; ask for sum_i c_i = 1 in another row
         rows = np.vstack([z.T, np.ones(points)])
         c = nnls(rows, np.eye(n + 1)[n])[0]
@@ -197,6 +200,8 @@ def example() -> Margins:
 
 def say(record: Record) -> str:
     """The margins beside the largest, in a sentence."""
+    if np.isnan(record.last("z")).any():
+        return "Nothing is known yet."
     shares = ratios(record)[-1]
     if not np.isfinite(shares).all():
         return f"Step {record.steps[-1]}: no line through 0 separates these points."

@@ -147,7 +147,8 @@ class OptimizerBias:
 
     def _spread(self) -> Float[Array, " n"]:
         """The eigenvalues of P, from 1 to `spectrum` in even ratios."""
-        return self.spectrum ** jnp.linspace(0.0, 1.0, self.problem.x.shape[1])
+        x = self.problem.x
+        return self.spectrum ** jnp.linspace(0.0, 1.0, x.shape[1], dtype=x.dtype)
 
     def _potentials(self) -> tuple[Potential, Potential, Potential]:
         """Of the preconditioned, the p norm and the multiplicative descent."""
@@ -272,6 +273,8 @@ def demo() -> Record:
 def say(record: Record) -> str:
     """Who is nearest in which norm, in a sentence."""
     known = record.last("nearest")
+    if np.isnan(known).any():
+        return "Nothing is known yet."
     off = np.linalg.norm(record.last("w")[: len(known)] - known, axis=1).max()
     best = ", ".join(
         f"{norm} {NAMES[row]}"

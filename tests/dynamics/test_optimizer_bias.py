@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from labkit import check, replace, run
-from labkit.dynamics import optimizer_bias
+from labkit.dynamics import margins, optimizer_bias
 from labkit.dynamics.interpolants import Line, least_norm, sparse_truth
 from labkit.dynamics.optimizer_bias import NAMES, OptimizerBias, claim, lengths
 from labkit.problems import LeastSquares
+from labkit.run import blank
 
 
 def dense_equations(seed, samples=8, weights=20):
@@ -163,3 +164,11 @@ def test_the_claim_refuses_a_preconditioner_that_is_left_out_and_the_wrong_start
 
 def test_the_claim_refuses_a_run_that_has_not_arrived():
     assert not claim(optimizer_bias.demo().until(20)).holds
+
+
+@pytest.mark.parametrize("module", [optimizer_bias, margins])
+def test_the_pictures_can_be_drawn_before_anything_is_known(module):
+    """A widget shows its axes while the program is still compiling."""
+    nothing = blank(module.example())
+    assert all(view(nothing).marks for view in module.views)
+    assert module.say(nothing) == "Nothing is known yet."
