@@ -16,12 +16,15 @@ from labkit.dynamics import (
     edge_model,
     edge_of_stability,
     gradient_flow,
+    margins,
     opposing_signals,
     optimal_schedule,
+    optimizer_bias,
     schedule_bound,
     schedule_refinement,
     schedule_tuning,
     spike_microscope,
+    two_tasks,
 )
 from labkit.dynamics.nonsmooth import max_residual
 from labkit.dynamics.schedules import Drawn, Given, Schedule
@@ -33,7 +36,7 @@ from labkit.landscapes import (
     linear_network,
     surface_descent,
 )
-from labkit.problems import EdgeToy, LeastSquares, Quadratic, sine_network
+from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import soft_sort
 from labkit.rules import ClipNorm
 from labkit.views import View
@@ -48,6 +51,7 @@ class Case(NamedTuple):
 
 
 SINE = sine_network(samples=8, width=4, depth=1)
+TINY = digits_network(samples=20, width=4, depth=1)
 QUADRATIC = Quadratic(jnp.array([4.0, 3.0, 2.0, 1.0, 0.5, 0.1]))
 RESIDUAL = max_residual(8, 3)
 LINE = LeastSquares(jnp.arange(6.0)[:, None] / 6, jnp.array([0.0, 0.3, 0.1, 0.6, 0.5, 1.0]))
@@ -112,6 +116,9 @@ ALL = {
         schedule_refinement.views,
         "dynamics",
     ),
+    "optimizer_bias": Case(optimizer_bias.OptimizerBias(), optimizer_bias.views, "dynamics"),
+    "margins": Case(margins.Margins(), margins.views, "dynamics"),
+    "two_tasks": Case(two_tasks.TwoTasks(TINY, two_tasks.Factored()), two_tasks.views, "dynamics"),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
         surface_descent.SurfaceDescent(EdgeToy(), Sgd(0.2)), surface_descent.views, "landscapes"
