@@ -27,6 +27,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from labkit import curvature
 from labkit.claims import Claim
 from labkit.dynamics import beside_descent, central_flow
 from labkit.dynamics.beside_descent import BesideDescent
@@ -73,6 +74,11 @@ def at_rest(flow: CentralFlow, state: central_flow.State, steps: int = 400) -> R
     return go(held, state)
 
 
+def raw_sharpness(flow: CentralFlow, state: central_flow.State) -> Float[Array, ""]:
+    """The largest eigenvalue of the Hessian itself at a state of the flow."""
+    return jax.jit(lambda flow, w: curvature.sharpness(flow.problem.loss, w))(flow, state.w)
+
+
 def example() -> BesideDescent:
     """RMSProp on 300 digits seen through 12 principal components, and its models."""
     problem = digits_network(samples=300, depth=1, components=12)
@@ -105,11 +111,9 @@ def ablation(steps: int = 450) -> Record:
     return records["all"].beside(ablated=records["ablated"])
 
 
-views = [
-    *beside_descent.views[:2],
-    lines("step_size", title="Step size of the flow", y="mean over the weights", log=True),
-    central_flow.apart,
-]
+LOSS, SHARPNESS, _, APART = central_flow.pictures("RMSProp", "stable flow")
+STEP = lines("step_size", title="Step size of the flow", y="mean over the weights")
+views = [LOSS, SHARPNESS, STEP, APART]
 say = beside_descent.say
 
 

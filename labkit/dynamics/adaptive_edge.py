@@ -83,7 +83,6 @@ RULES = {  # each comes to its edge on the digits within 300 steps
     "descent": Sgd(0.4),
     "heavy ball": Momentum(0.6, 0.9),
     "nesterov": Momentum(0.22, 0.9, "nesterov"),
-    "average": Momentum(6.0, 0.9, "average"),
     "RMSProp": RmsProp(0.001),
     "Adam": Adam(0.005),
 }

@@ -49,7 +49,7 @@ class BesideDescent:
     batch = "map"  # in a fan: before the edge most of the work is skipped
 
     def check(self) -> None:
-        self._central().check()
+        self.central().check()
 
     def init(self, key) -> State:
         alone = Descent(self.problem, self.rule)
@@ -60,7 +60,7 @@ class BesideDescent:
         first = curvature.Eigenpairs(*(a[..., :1] for a in descent.pairs))
         return State(
             descent,
-            self._central().at(begun.w, begun.rule),
+            self.central().at(begun.w, begun.rule),
             self._flow().at(begun.w, begun.rule, first),
             self._edge().at(begun.w, first) if self._has_edge() else (),
         )
@@ -68,7 +68,7 @@ class BesideDescent:
     def step(self, state: State, key) -> State:
         return State(
             self._descent().step(state.descent, key),
-            self._central().step(state.central, key),
+            self.central().step(state.central, key),
             self._flow().step(state.flow, key),
             self._edge().step(state.edge, key) if self._has_edge() else (),
         )
@@ -76,7 +76,7 @@ class BesideDescent:
     def observe(self, state: State) -> dict[str, Array]:
         middle = ravel_pytree(self._descent().midpoint(state.descent))[0]
         away = lambda w: jnp.linalg.norm(ravel_pytree(w)[0] - middle)
-        seen = self._central().observe(state.central)
+        seen = self.central().observe(state.central)
         seen |= _named("descent", self._descent().observe(state.descent))
         seen |= _named("flow", self._flow().observe(state.flow))
         seen["distance.central"] = away(state.central.w)
@@ -92,7 +92,8 @@ class BesideDescent:
     def _descent(self) -> EdgeOfStability:
         return EdgeOfStability(self.problem, self.rule, self.directions)
 
-    def _central(self) -> CentralFlow:
+    def central(self) -> CentralFlow:
+        """The central flow alone."""
         return CentralFlow(self.problem, self.rule, self.directions, self.substeps)
 
     def _flow(self) -> GradientFlow:
@@ -111,5 +112,5 @@ def example() -> BesideDescent:
     return BesideDescent(digits_network(samples=300), Sgd(lr=0.4))
 
 
-views = [*central_flow.views, central_flow.apart]
+views = central_flow.pictures()
 say = central_flow.say

@@ -42,7 +42,7 @@ from labkit.problems import Problem, count, digits_network
 from labkit.record import Record
 from labkit.rules import FlowRule, Sgd
 from labkit.run import run
-from labkit.views import Curve, Panel, lines
+from labkit.views import Curve, Panel, View, lines
 
 
 NEAR = 1.95  # an eigenvalue of P^-1 H above this may be at 2 one step ahead
@@ -237,41 +237,58 @@ def demo() -> Record:
     return record.beside(distance=Record(record.steps, far))
 
 
-LABELS = {
-    "loss": "central flow",
-    "mean_loss": "predicted mean",
-    "sharpness": "central flow",
-    "variances": "direction",
-    "descent.loss": "descent",
-    "descent.sharpness": "descent",
-    "flow.sharpness": "gradient flow",
-    "edge.sharpness": "edge model",
-}
-ROLES = LABELS | {"mean_loss": "midpoint"}
-views = [
-    lines(
-        "loss", "mean_loss", beside=["descent.loss"],
-        title="Loss", y="loss", log=True, labels=LABELS, roles=ROLES,
-    ),
-    lines(
-        "sharpness", "threshold", beside=["descent.sharpness", "flow.sharpness", "edge.sharpness"],
-        title="Sharpness", y="largest eigenvalue", labels=LABELS, roles=ROLES,
-    ),
-    lines(
-        "variances", title="Oscillation about the flow", y="mean loss it adds", labels=LABELS,
-    ),
-]  # fmt: skip
+def pictures(optimizer: str = "descent", flow: str = "gradient flow") -> list[View]:
+    """Loss, sharpness, oscillation and distances, with names for the optimizer and its flow.
+
+    What a record does not have (another motion, distances) is left out.
+    """
+    labels = {
+        "loss": "central flow",
+        "mean_loss": "predicted mean",
+        "sharpness": "central flow",
+        "variances": "direction",
+        "descent.loss": optimizer,
+        "descent.sharpness": optimizer,
+        "flow.sharpness": flow,
+        "edge.sharpness": "edge model",
+    }
+    roles = {
+        **labels,
+        "mean_loss": "midpoint",
+        "descent.loss": "descent",
+        "descent.sharpness": "descent",
+        "flow.sharpness": "gradient flow",
+    }
+    return [
+        lines(
+            "loss", "mean_loss", beside=["descent.loss"],
+            title="Loss", y="loss", log=True, labels=labels, roles=roles,
+        ),
+        lines(
+            "sharpness", "threshold",
+            beside=["descent.sharpness", "flow.sharpness", "edge.sharpness"],
+            title="Sharpness", y="largest eigenvalue", labels=labels, roles=roles,
+        ),
+        lines(
+            "variances", title="Oscillation about the flow", y="mean loss it adds", labels=labels
+        ),
+        lambda record: apart(record, optimizer, flow),
+    ]  # fmt: skip
 
 
-def apart(record: Record) -> Panel:
-    """How far each flow is from the midpoint of descent, where a record has these distances."""
-    names = {"central": "central flow", "flow": "gradient flow", "edge": "edge model"}
+views = pictures()[:3]
+
+
+def apart(record: Record, optimizer: str = "descent", flow: str = "gradient flow") -> Panel:
+    """How far each motion is from the midpoint of the optimizer, where a record says so."""
+    names = {"central": "central flow", "flow": flow, "edge": "edge model"}
+    roles = {"flow": "gradient flow"}
     marks = [
-        Curve(record.steps, record[f"distance.{name}"], label, label)
+        Curve(record.steps, record[f"distance.{name}"], label, roles.get(name, label))
         for name, label in names.items()
         if f"distance.{name}" in record
     ]
-    return Panel("Distance from descent", marks, "step", "distance in weights")
+    return Panel(f"Distance from {optimizer}", marks, "step", "distance in weights")
 
 
 def paths(record: Record) -> Panel:

@@ -2,8 +2,9 @@
 
     dw/dt  =  -lr grad L(w),        time in steps of gradient descent
 
-by the classical Runge-Kutta method of order four, `substeps` of them a step (it is stable
-while lr * sharpness < 2.785 substeps).  The flow does not know of 2 / lr: its sharpness
+by the classical Runge-Kutta method of order four.  It is stable while lr * sharpness is below
+2.785 times the number of its steps, so there are `substeps` of them or more: lr * sharpness / 2,
+up to 100.  The flow does not know of 2 / lr: its sharpness
 rises past that threshold, and there gradient descent, which followed it until then, departs.
 
 A rule with a metric D of its own has a flow as well, the "stable flow", in which the state of
@@ -34,6 +35,9 @@ from labkit.runge_kutta import runge_kutta
 from labkit.views import lines
 
 
+MOST = 100  # substeps: beyond, the flow is too stiff to be followed
+
+
 class State(NamedTuple):
     w: PyTree  # parameters
     rule: Any  # state of the rule
@@ -46,7 +50,7 @@ class GradientFlow:
 
     problem: Problem
     rule: FlowRule = Sgd(lr=0.4)
-    substeps: int = size(2, 1, 16, about="Runge-Kutta steps a step")
+    substeps: int = size(2, 1, 16, about="least Runge-Kutta steps a step")
 
     def check(self) -> None:
         rules.check_flow(self.rule)
@@ -69,8 +73,10 @@ class GradientFlow:
     def step(self, state: State, key) -> State:
         del key
         place = (state.w, state.rule)
-        substep = lambda _, place: runge_kutta(self._slope, place, 1.0 / self.substeps)
-        w, rule = jax.lax.fori_loop(0, self.substeps, substep, place)
+        stiff = jnp.ceil(state.pairs.values[0] / self.rule.edge())  # lr * sharpness / 2
+        count = jnp.clip(jnp.nan_to_num(stiff), self.substeps, MOST).astype(jnp.int32)
+        substep = lambda _, place: runge_kutta(self._slope, place, 1.0 / count)
+        w, rule = jax.lax.fori_loop(0, count, substep, place)
         matmat = curvature.hessian(*self._in_metric(w, rule))
         return State(w, rule, curvature.block_krylov(matmat, state.pairs.vectors, blocks=2))
 
