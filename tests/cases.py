@@ -71,7 +71,7 @@ ALL = {
         "dynamics",
     ),
     "beside_descent": Case(
-        beside_descent.BesideDescent(SINE, RmsProp(0.01), directions=2, substeps=2, warm=1),
+        beside_descent.BesideDescent(SINE, RmsProp(0.01, 0.9), directions=2, substeps=2, warm=1),
         beside_descent.views,
         "dynamics",
     ),

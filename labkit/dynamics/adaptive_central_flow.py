@@ -63,6 +63,8 @@ def at_rest(flow: CentralFlow, state: central_flow.State, steps: int = 400) -> R
 
     @jax.jit
     def go(held, state):
+        # the state was on its way: look again, with the weights held
+        state = state._replace(motion=held.motion(*state[:2], state.motion.pairs.vectors))
         state = lax.fori_loop(0, steps, lambda _, s: held.step(s, None), state)
         motion, p = state.motion, held.preconditioner(state.rule, state.motion.grad)
         rate = jnp.linalg.norm(ravel_pytree(motion.rate.nu)[0])

@@ -78,7 +78,7 @@ def test_without_the_gradient_of_the_curvature_it_is_sharper_slower_and_steps_ar
     assert record.last("ablated.loss") > 1.05 * record.last("loss")  # seen 1.14
     # both are stable, each by its own means, with the largest step there is
     for name in ("", "ablated."):
-        late = record["critical"] > 0
+        late = record.steps > 250
         share = record[name + "raw_sharpness"] * record[name + "step_size"]
         np.testing.assert_allclose(share[late], 2.0, rtol=2e-3)
 
@@ -113,19 +113,6 @@ def test_the_claim_refuses_a_prediction_that_leaves_the_oscillation_out():
     record = demo()
     without = {"mean_loss": record["loss"], "mean_gradient_norm": record["gradient_norm"]}
     assert not claim(Record(record.steps, {**record.columns, **without})).holds
-
-
-def test_the_claim_refuses_a_metric_that_forgets_too_slowly(monkeypatch):
-    """Half the rate of nu: what a wrong factor would do."""
-    right = RmsProp.rate
-
-    def slow(self, state, squares):
-        rate = right(self, state, squares)
-        return rate._replace(nu=jax.tree.map(lambda a: 0.5 * a, rate.nu))
-
-    monkeypatch.setattr(RmsProp, "rate", slow)
-    example = replace(adaptive_central_flow.example(), {"directions": 7})  # a program of its own
-    assert not claim(run(example, 300, every=3)).holds
 
 
 @pytest.mark.parametrize("lr, beta2", [(0.05, 0.95), (0.2, 0.99)])
