@@ -206,6 +206,14 @@ def over(tree, metric):
 
 
 HALVES = optax.exponential_decay(1.0, 1, 0.5)
+
+
+def named(rule):
+    """A test's name: no address of a function, which differs from process to process."""
+    inside = f"-{named(rule.rule)}" if isinstance(rule, Scheduled) else ""
+    return type(rule).__name__ + inside + getattr(rule, "form", "")
+
+
 MEMORYLESS = [
     Sgd(LR),
     *ADAPTIVE[:-1],
@@ -214,7 +222,7 @@ MEMORYLESS = [
 ]
 
 
-@pytest.mark.parametrize("rule", MEMORYLESS, ids=str)
+@pytest.mark.parametrize("rule", MEMORYLESS, ids=named)
 def test_an_update_without_memory_is_the_gradient_over_the_metric_of_the_state_it_leaves(rule):
     grad, update, _, after = last(rule)
     expected = jax.tree.map(lambda g: -2.0 / rule.edge() * g, over(grad, rule.metric(after)))
@@ -228,7 +236,7 @@ def test_an_update_of_adam_is_its_mean_over_the_metric_of_the_state_it_leaves():
     assert_close(update, jax.tree.map(jnp.negative, over(after.mu, rule.metric(after))))
 
 
-@pytest.mark.parametrize("rule", MEMORYLESS, ids=str)
+@pytest.mark.parametrize("rule", MEMORYLESS, ids=named)
 def test_a_flow_starts_with_the_first_step_of_its_rule(rule):
     grad = gradients(1)[0]
     state = rule.update(grad, rule.init(params()), params())[1]
@@ -237,7 +245,7 @@ def test_a_flow_starts_with_the_first_step_of_its_rule(rule):
     assert_close(velocity(rule, state, grad), update)
 
 
-@pytest.mark.parametrize("rule", [r for r in MEMORYLESS if r is not MEMORYLESS[0]], ids=str)
+@pytest.mark.parametrize("rule", [r for r in MEMORYLESS if r is not MEMORYLESS[0]], ids=named)
 def test_the_rate_at_the_new_state_is_the_change_that_made_it(rule, double):
     """nu' - nu = (1 - beta2) (s - nu), and with nu = nu' - change it is 1 / beta2 times that
     of (s - nu'): the flow knows only the state after the update.
@@ -260,13 +268,13 @@ def test_the_rate_of_a_running_mean_is_that_of_the_discrete_one_for_slow_means(d
     assert errors[1] < 0.15 * errors[0]  # first order in 1 - beta2, which is a tenth
 
 
-@pytest.mark.parametrize("rule", [Sgd(), RmsProp(), Scheduled(RmsProp(), HALVES)], ids=str)
+@pytest.mark.parametrize("rule", [Sgd(), RmsProp(), Scheduled(RmsProp(), HALVES)], ids=named)
 def test_rules_without_memory_have_a_flow(rule):
     check_flow(rule)
 
 
 @pytest.mark.parametrize(
-    "rule", [Momentum(), Adam(), Optax(optax.sgd(LR)), Scheduled(Momentum(), HALVES)], ids=str
+    "rule", [Momentum(), Adam(), Optax(optax.sgd(LR)), Scheduled(Momentum(), HALVES)], ids=named
 )
 def test_a_rule_without_a_flow_is_refused(rule):
     with pytest.raises(ValueError, match=r"rule = .* is refused; accepted: a rule"):
