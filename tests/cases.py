@@ -15,6 +15,7 @@ from labkit.dynamics import (
     edge_model,
     edge_of_stability,
     gradient_flow,
+    phase_diagram,
 )
 from labkit.landscapes import lanczos_spectrum, surface_descent
 from labkit.problems import EdgeToy, Quadratic, sine_network
@@ -56,6 +57,11 @@ ALL = {
     "edge_model": Case(edge_model.EdgeModel(SINE, Sgd(0.1)), edge_model.views, "dynamics"),
     "adaptive_edge": Case(
         adaptive_edge.AdaptiveEdge(SINE, Adam(0.01, beta2=0.95)), adaptive_edge.views, "dynamics"
+    ),
+    "phase_diagram": Case(
+        phase_diagram.PhaseDiagram(SINE, 0.1, 0.4, count=3, seeds=2, length=40),
+        phase_diagram.views,
+        "dynamics",
     ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
