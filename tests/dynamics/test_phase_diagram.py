@@ -53,7 +53,8 @@ def test_a_row_is_what_single_runs_show(double):
     for row, lr in enumerate((0.2, 0.8, 3.2)):
         np.testing.assert_allclose(record.last("lrs")[row], lr, rtol=1e-12)
         for lane, seed in enumerate((3, 4)):
-            alone = run(EdgeOfStability(diagram.problem, Sgd(lr)), 40, every=EVERY, key=seed)
+            descent = EdgeOfStability(diagram.problem, Sgd(lr), directions=1)
+            alone = run(descent, 40, every=EVERY, key=seed)
             shares = [lr / 2 * value for value in alone["sharpness"]]
             seen = [np.nan] * 3
             if np.isfinite(alone["loss"]).all():
@@ -61,8 +62,8 @@ def test_a_row_is_what_single_runs_show(double):
                 late = [s for step, s in zip(alone.steps, shares, strict=True) if step >= 30]
                 seen = [shares[0], min(above, default=np.nan), np.median(late)]
             told = [table(record, name)[row, lane] for name in COLUMNS[:3]]
-            # one direction is followed there and two here: the residuals differ
-            np.testing.assert_allclose(told, seen, rtol=2e-3)
+            # rounding, 1e-16, which grows where the sharpness is four times the edge
+            np.testing.assert_allclose(told, seen, rtol=1e-7)
 
 
 def test_the_distance_is_that_to_the_flow_of_the_same_learning_rate(double):
@@ -156,9 +157,8 @@ def test_the_claim_holds_on_other_seeds(first):
     claim(run(dataclasses.replace(phase_diagram.example(), first=first))).check()
 
 
-@pytest.mark.parametrize("width", [8, 32])
-def test_the_claim_holds_on_other_widths(width):
-    problem = digits_network(samples=100, width=width, depth=1, components=16)
+def test_the_claim_holds_on_another_width():
+    problem = digits_network(samples=100, width=8, depth=1, components=16)
     claim(run(dataclasses.replace(phase_diagram.example(), problem=problem))).check()
 
 
@@ -314,5 +314,5 @@ def test_it_ends_when_every_learning_rate_has_been_run():
 
 def test_a_range_without_learning_rates_is_refused():
     for smallest in (1.0, 2.0):
-        with pytest.raises(ValueError, match=r"is refused; accepted: a rate below largest, 1$"):
+        with pytest.raises(ValueError, match=r"is refused; accepted: a rate below largest, 1\.$"):
             check(PhaseDiagram(SINE, smallest, 1.0))
