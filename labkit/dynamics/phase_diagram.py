@@ -170,7 +170,7 @@ def demo() -> Record:
 
 
 def heat_map(name: str, title: str, label: str) -> View:
-    """A column over learning rates and seeds; empty where it is NaN, a dot where it diverged."""
+    """A column over learning rates and seeds; empty where it is NaN, marked where it diverged."""
 
     def view(record: Record) -> Panel:
         values, lrs = table(record, name), record.last("lrs")
