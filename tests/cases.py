@@ -20,6 +20,7 @@ from labkit.dynamics import (
     opposing_signals,
     optimal_schedule,
     optimizer_bias,
+    phase_diagram,
     schedule_bound,
     schedule_refinement,
     schedule_tuning,
@@ -119,6 +120,11 @@ ALL = {
     "optimizer_bias": Case(optimizer_bias.OptimizerBias(), optimizer_bias.views, "dynamics"),
     "margins": Case(margins.Margins(), margins.views, "dynamics"),
     "two_tasks": Case(two_tasks.TwoTasks(TINY, two_tasks.Factored()), two_tasks.views, "dynamics"),
+    "phase_diagram": Case(
+        phase_diagram.PhaseDiagram(SINE, 0.1, 0.4, count=3, seeds=2, length=40),
+        phase_diagram.views,
+        "dynamics",
+    ),
     "surface_descent": Case(surface_descent.SurfaceDescent(), surface_descent.views, "landscapes"),
     "surface_descent_toy": Case(
         surface_descent.SurfaceDescent(EdgeToy(), Sgd(0.2)), surface_descent.views, "landscapes"
