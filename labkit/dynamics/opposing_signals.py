@@ -28,7 +28,6 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -39,7 +38,7 @@ from labkit.errors import refusal
 from labkit.method import Scalar, choice, knob, method, pytree, replace, size
 from labkit.problems import count
 from labkit.record import Record
-from labkit.rules import Momentum, Rule, Sgd
+from labkit.rules import Adam, Momentum, Rule, Sgd
 from labkit.run import run
 from labkit.views import lines
 
@@ -77,16 +76,13 @@ class Optimizer:
         return self._rule().init(params)
 
     def update(self, grads, state, params=None):
-        updates, state = self._rule().update(grads, state, params)
-        if self.name == "adam":
-            updates = jax.tree.map(lambda u: -self.lr * u, updates)
-        return updates, state
+        return self._rule().update(grads, state, params)
 
-    def _rule(self) -> Any:
+    def _rule(self) -> Rule:
         rules = {
             "descent": Sgd(self.lr),
             "momentum": Momentum(self.lr, self.beta),
-            "adam": optax.scale_by_adam(b1=self.beta),
+            "adam": Adam(self.lr, self.beta, beta2=0.999),
         }
         return rules[self.name]
 

@@ -5,16 +5,17 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from labkit import from_loss, replace, run
+from labkit import curvature, from_loss, replace, run
 from labkit.dynamics import central_flow
 from labkit.dynamics.central_flow import CentralFlow, agreement, claim, smooth
 from labkit.dynamics.gradient_flow import GradientFlow, travelled
 from labkit.problems import EdgeToy, digits_network, sine_network
 from labkit.record import Record
-from labkit.rules import Momentum, RmsProp, Sgd
+from labkit.rules import Momentum, RmsProp, Scheduled, Sgd
 from labkit.run import Run
 
 
@@ -323,6 +324,17 @@ def test_the_flow_follows_a_learning_rate_that_is_turned_in_mid_run():
     assert going.record["loss"][-1] < going.record["loss"][60]
 
 
+def test_a_schedule_is_part_of_the_metric_and_the_flow_stays_at_its_edge():
+    """With a rate that rises by a half the edge comes down; the flow keeps to it."""
+    rule = Scheduled(Sgd(0.5), optax.linear_schedule(1.0, 1.5, 400))
+    record = run(CentralFlow(SMALL, rule, substeps=2), 400, every=20)
+    late = record["critical"] > 0
+    assert late.sum() > 5
+    assert (record["sharpness"] <= 1.001 * record["threshold"]).all()  # both in the metric
+    raw = jax.jit(lambda w: curvature.sharpness(SMALL.loss, w))(record.state.w)
+    assert float(raw) == pytest.approx(2 / (0.5 * 1.5), rel=2e-3)
+
+
 def test_on_the_demonstration_the_flow_stays_at_the_edge_and_its_loss_falls():
     record = central_flow.demo()
     late = record.steps > 190
@@ -339,10 +351,10 @@ def test_on_the_demonstration_the_oscillation_alone_is_predicted_within_a_fifth(
     mean = lambda values: smooth(values, record.steps, 50.0)
     inside = (record.steps > 290) & (record.steps < 450)
     actual = mean(record["descent.loss"] - record["loss"])
-    np.testing.assert_allclose(mean(record["excess"])[inside], actual[inside], rtol=0.25)
+    np.testing.assert_allclose(mean(record["excess"])[inside], actual[inside], rtol=0.2)
     squared = mean(record["descent.gradient_norm"] ** 2)
     predicted = mean(record["mean_gradient_norm"] ** 2)
-    np.testing.assert_allclose(predicted[inside], squared[inside], rtol=0.25)
+    np.testing.assert_allclose(predicted[inside], squared[inside], rtol=0.2)
     # at the flow itself there is next to nothing of it
     assert (mean(record["gradient_norm"] ** 2)[inside] < 0.03 * squared[inside]).all()
 
