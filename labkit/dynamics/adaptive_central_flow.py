@@ -59,21 +59,20 @@ def at_rest(flow: CentralFlow, state: central_flow.State, steps: int = 400) -> R
     The minimum of tr P + g' P^-1 g / lr^2 over diagonal P with H <= 2 P (up to the eps of the
     rule); it does not depend on beta2, which is set to 0.9 here to come there soon.
     """
-    held = replace(flow, {"terms": "weights held", "beta2": 0.9})
+    return _settled(replace(flow, {"terms": "weights held", "beta2": 0.9}), state, steps)
 
-    @jax.jit
-    def go(held, state):
-        # the state was on its way: look again, with the weights held
-        state = state._replace(motion=held.motion(*state[:2], state.motion.pairs.vectors))
-        state = lax.fori_loop(0, steps, lambda _, s: held.step(s, None), state)
-        motion, p = state.motion, held.preconditioner(state.rule, state.motion.grad)
-        rate = jnp.linalg.norm(ravel_pytree(motion.rate.nu)[0])
-        balance = rate / jnp.linalg.norm(ravel_pytree(state.rule.nu)[0]) * 9.0
-        above = jnp.maximum(motion.pairs.values[0] - 2.0, 0.0)
-        off = jnp.maximum(jnp.maximum(balance, above), motion.oscillation.residual)
-        return Rest(p, state, off)
 
-    return go(held, state)
+@jax.jit
+def _settled(held: CentralFlow, state: central_flow.State, steps: int) -> Rest:
+    # the state was on its way: look again, with the weights held
+    state = state._replace(motion=held.motion(*state[:2], state.motion.pairs.vectors))
+    state = lax.fori_loop(0, steps, lambda _, s: held.step(s, None), state)
+    motion, p = state.motion, held.preconditioner(state.rule, state.motion.grad)
+    rate = jnp.linalg.norm(ravel_pytree(motion.rate.nu)[0])
+    balance = 9.0 * rate / jnp.linalg.norm(ravel_pytree(state.rule.nu)[0])
+    above = jnp.maximum(motion.pairs.values[0] - 2.0, 0.0)
+    off = jnp.maximum(jnp.maximum(balance, above), motion.oscillation.residual)
+    return Rest(p, state, off)
 
 
 def raw_sharpness(flow: CentralFlow, state: central_flow.State) -> Float[Array, ""]:

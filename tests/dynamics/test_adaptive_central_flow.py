@@ -65,9 +65,9 @@ def test_a_metric_at_rest_is_the_minimum_by_duality(double):
     assert primal == pytest.approx(dual, rel=1e-5)
 
 
-def test_where_a_metric_rests_does_not_depend_on_how_fast_it_moves(double):
+def test_a_metric_at_rest_stays_there(double):
     flow, state, _, _ = held_at_the_start("coordinatewise", 6, 1.0)
-    ends = [at_rest(replace(flow, {"beta2": b}), state, 600).p for b in (0.9, 0.99)]
+    ends = [at_rest(flow, state, steps).p for steps in (300, 600)]
     np.testing.assert_allclose(*ends, rtol=1e-6)
 
 

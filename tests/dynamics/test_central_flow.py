@@ -388,20 +388,6 @@ def test_the_claim_refuses_the_flow_without_oscillation():
     assert not claim(beside_as_in_the_demonstration(run(flow, 500, every=3, probes=FLAT))).holds
 
 
-def test_the_claim_refuses_a_push_of_the_other_sign(monkeypatch):
-    """The push enters the weights and, linearized, the problem for X: here only the weights."""
-    right = CentralFlow._oscillation
-
-    def wrong(self, *arguments):
-        oscillation = right(self, *arguments)
-        return oscillation._replace(push=-oscillation.push)
-
-    monkeypatch.setattr(CentralFlow, "_oscillation", wrong)
-    probes = {"w": lambda s: ravel_pytree(s.w)[0]}  # its own: a program of its own
-    record = run(central_flow.example(), 500, every=3, probes=probes)
-    assert not claim(beside_as_in_the_demonstration(record)).holds
-
-
 def test_the_claim_refuses_a_record_that_never_came_to_the_edge():
     assert not claim(central_flow.demo().until(150)).holds
     assert np.isnan(agreement(central_flow.demo().until(150))).all()
