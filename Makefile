@@ -41,7 +41,7 @@ STAGE = stage() { name=$$1; shift; began=$$(date +%s); printf '\n== %s\n' "$$nam
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test test-all lint unit notebooks browser double gpu figures format lock clean distclean
+.PHONY: help install lab test test-all lint unit slow notebooks browser double gpu figures format lock clean distclean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,7 +52,7 @@ lab: $(STAMP)  ## open JupyterLab at the start notebook (LAB_ARGS=--no-browser i
 test: $(STAGES)  ## lint, unit, notebooks, browser (PART=relaxations: the core and one part, no browser)
 
 test-all: export LABKIT_BROWSER := all
-test-all: test double gpu  ## the same with a browser on every notebook, in double precision, on a GPU
+test-all: test slow double gpu  ## the same with slow tests, a browser on every notebook, float64, a GPU
 
 install: $(STAMP)  ## make .venv with the locked dependencies
 
@@ -61,7 +61,11 @@ lint: $(STAMP)
 
 # worksteal gives each worker one half of the list: neighbours, which share demos, stay together.
 unit: $(STAMP)
-	@$(STAGE) unit $(PYTEST) -n 2 --dist worksteal -m "not browser and not gpu" --durations 10 $(TESTS)
+	@$(STAGE) unit $(PYTEST) -n 2 --dist worksteal -m "not browser and not gpu and not slow" \
+		--durations 10 $(TESTS)
+
+slow: $(STAMP)
+	@$(STAGE) slow $(PYTEST) -n 2 --dist worksteal -m slow $(TESTS)
 
 notebooks: $(STAMP)
 	@$(STAGE) notebooks $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
@@ -71,7 +75,8 @@ browser: $(STAMP)
 	@$(STAGE) browser $(PYTEST) -m browser tests/browser
 
 double: $(STAMP)
-	@$(STAGE) double env JAX_ENABLE_X64=1 $(PYTEST) -n 2 --dist worksteal -m "not browser and not gpu" $(TESTS)
+	@$(STAGE) double env JAX_ENABLE_X64=1 $(PYTEST) -n 2 --dist worksteal -m "not browser and not gpu and not slow" \
+		$(TESTS)
 
 gpu: $(STAMP)
 	@if $(PY) -c 'import jax; jax.devices("gpu")' 2>/dev/null; then $(STAGE) gpu $(PYTEST) -m gpu tests; \

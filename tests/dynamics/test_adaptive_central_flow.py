@@ -65,6 +65,7 @@ def test_a_metric_at_rest_is_the_minimum_by_duality(double):
     assert primal == pytest.approx(dual, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_metric_at_rest_stays_there(double):
     flow, state, _, _ = held_at_the_start("coordinatewise", 6, 1.0)
     ends = [at_rest(flow, state, steps).p for steps in (300, 600)]
@@ -83,6 +84,7 @@ def test_without_the_gradient_of_the_curvature_it_is_sharper_slower_and_steps_ar
         np.testing.assert_allclose(share[late], 2.0, rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_scalar_rmsprop_penalizes_sharpness_for_other_starts_too(seed):
     ends = [
@@ -115,6 +117,7 @@ def test_the_claim_refuses_a_prediction_that_leaves_the_oscillation_out():
     assert not claim(Record(record.steps, {**record.columns, **without})).holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lr, beta2", [(0.05, 0.95), (0.2, 0.99)])
 def test_scalar_rmsprop_stays_at_the_edge_for_other_settings(lr, beta2):
     flow = replace(scalar(), {"lr": lr, "beta2": beta2})

@@ -286,6 +286,7 @@ def test_below_the_edge_it_is_gradient_flow_to_first_order():
 SMALL = digits_network(samples=200, width=16, depth=1)
 
 
+@pytest.mark.slow
 def test_single_precision_is_enough(double):
     """Float32 against float64 over 300 steps, into the edge."""
     ends = []
@@ -304,6 +305,7 @@ def test_single_precision_is_enough(double):
     assert np.linalg.norm(np.asarray(one) - np.asarray(two)) < 1e-4 * way
 
 
+@pytest.mark.slow
 def test_more_directions_than_are_at_the_edge_change_nothing():
     """Three are at the edge at most; the fourth to sixth only help to find them."""
     flow = CentralFlow(SMALL, Sgd(0.5), substeps=2)

@@ -8,6 +8,7 @@ from labkit.dynamics.designs import PROPERTIES, gallery, library, power_end, pro
 from labkit.dynamics.interpolants import least_norm, sparse_truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_each_norm_is_had_from_the_geometry_that_theory_names(seed):
     problem = sparse_truth(seed).problem

@@ -188,6 +188,7 @@ centre = lambda state: ravel_pytree(state.centre)[0]
 # the heavy ball and 0.10, 0.20, 0.07 with Nesterov's form; the centre's median sharpness / edge
 # 0.99, 0.93, 0.97 and 0.99, 0.98, 1.00.  Gradient flow at lr / (1 - beta) ends 6 to 9 away, 0.7
 # to 4 times the way.  Two descents that start 1e-3 apart end up to 0.43 and 0.35 apart.
+@pytest.mark.slow
 @pytest.mark.parametrize("rule, steps", [(RULES[1], 400), (RULES[2], 500)], ids=["heavy", "nag"])
 def test_with_momentum_the_centre_settles_at_its_edge_and_stays_near_descent(rule, steps):
     away, sharp = [], []

@@ -75,6 +75,7 @@ def test_with_many_equations_the_p_norm_is_the_least_there_is(p, double):
     assert np.linalg.norm(others, p, axis=1).min() > np.linalg.norm(w, p) * (1 - 1e-4)
 
 
+@pytest.mark.slow
 def test_multiplicative_descent_is_near_l1_from_small_and_l2_from_large_starts():
     excess = {1e-4: [], 1e-2: [], 1.0: []}
     for seed in range(4):

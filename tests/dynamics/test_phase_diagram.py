@@ -87,6 +87,7 @@ def test_between_the_rows_of_a_path_is_a_straight_line():
         np.testing.assert_allclose(phase_diagram._between(path, time), [place])
 
 
+@pytest.mark.slow
 def test_the_distance_to_the_central_flow_is_that_of_a_run_of_it():
     diagram = dataclasses.replace(SMALL, count=2, seeds=2, smallest=0.3, largest=0.6)
     assert "central" not in run(diagram)
@@ -153,6 +154,7 @@ def test_the_claim_holds_on_the_demonstration():
     claim(phase_diagram.demo()).check()
 
 
+@pytest.mark.slow
 def test_the_claim_holds_on_other_seeds():
     # of seeds 4 to 15, the farthest ended 10 % above the edge
     claim(run(dataclasses.replace(phase_diagram.example(), first=4))).check()
