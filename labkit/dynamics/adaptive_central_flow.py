@@ -31,7 +31,8 @@ from labkit import curvature
 from labkit.claims import Claim
 from labkit.dynamics import beside_descent, central_flow
 from labkit.dynamics.beside_descent import BesideDescent
-from labkit.dynamics.central_flow import CentralFlow, agreement
+from labkit.dynamics.central_flow import CentralFlow
+from labkit.dynamics.flow_comparison import agreement, pictures
 from labkit.method import replace
 from labkit.problems import digits_network
 from labkit.record import Record
@@ -112,7 +113,7 @@ def ablation(steps: int = 450) -> Record:
     return records["all"].beside(ablated=records["ablated"])
 
 
-LOSS, SHARPNESS, _, APART = central_flow.pictures("RMSProp", "stable flow")
+LOSS, SHARPNESS, _, APART = pictures("RMSProp", "stable flow")
 STEP = lines("step_size", title="Step size of the flow", y="mean over the weights")
 views = [LOSS, SHARPNESS, STEP, APART]
 say = beside_descent.say

@@ -19,6 +19,7 @@ from labkit.dynamics import central_flow, edge_of_stability, gradient_flow
 from labkit.dynamics.central_flow import CentralFlow
 from labkit.dynamics.edge_model import EdgeModel
 from labkit.dynamics.edge_of_stability import EdgeOfStability
+from labkit.dynamics.flow_comparison import pictures
 from labkit.dynamics.gradient_flow import GradientFlow
 from labkit.method import method, size
 from labkit.problems import Problem, digits_network
@@ -112,5 +113,5 @@ def example() -> BesideDescent:
     return BesideDescent(digits_network(samples=300), Sgd(lr=0.4))
 
 
-views = central_flow.pictures()
+views = pictures()
 say = central_flow.say

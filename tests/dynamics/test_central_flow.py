@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 from labkit import curvature, from_loss, replace, run
 from labkit.dynamics import central_flow
-from labkit.dynamics.central_flow import CentralFlow, agreement, claim, smooth
+from labkit.dynamics.central_flow import CentralFlow, claim
+from labkit.dynamics.flow_comparison import agreement, reached, smooth
 from labkit.dynamics.gradient_flow import GradientFlow, travelled
 from labkit.problems import EdgeToy, digits_network, sine_network
 from labkit.record import Record
@@ -363,7 +364,7 @@ def test_on_the_demonstration_the_oscillation_alone_is_predicted_within_a_fifth(
 
 def test_the_distance_stays_a_small_part_of_the_way():
     record = central_flow.demo()
-    first = central_flow.reached(record)
+    first = reached(record)
     assert record["distance.central"][-1] <= 0.08 * travelled(record, start=first)
 
 
