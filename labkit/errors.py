@@ -3,10 +3,19 @@
 import difflib
 from collections.abc import Iterable
 
+import jax
+import numpy as np
+
 
 def refusal(argument: str, value: object, accepted: str) -> ValueError:
     """The error to raise when `argument` has a `value` that is not accepted."""
     return ValueError(f"{argument} = {value!r} is refused; accepted: {accepted}.")
+
+
+def check_positive(argument: str, value: object, about: str = "") -> None:
+    """Refuse a number, or array of numbers, not above 0; inside compiled code it is unknown."""
+    if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) > 0):
+        raise refusal(argument, value, ", ".join(filter(None, ["a number above 0", about])))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> KeyError:

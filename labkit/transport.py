@@ -27,7 +27,7 @@ import numpy as np
 from jax.nn import logsumexp
 from jaxtyping import Array, Float
 
-from labkit.errors import refusal
+from labkit.errors import check_positive, refusal
 from labkit.method import Scalar
 
 
@@ -49,8 +49,7 @@ def sinkhorn(
     n, m = np.shape(scores)[-2:]
     if isinstance(iterations, int) and iterations < 0:
         raise refusal("iterations", iterations, "a whole number, 0 or more")
-    if isinstance(tau, int | float | np.number) and not tau > 0:
-        raise refusal("tau", tau, "a number above 0, in units of the scores")
+    check_positive("tau", tau, "in units of the scores")
     scores = jnp.asarray(scores, jnp.result_type(scores, float))
     a = _marginal("rows", rows, jnp.ones(n, scores.dtype), scores.shape[:-1])
     b = _marginal("columns", columns, jnp.full(m, n / m, scores.dtype), (*scores.shape[:-2], m))

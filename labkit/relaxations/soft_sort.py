@@ -19,8 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from labkit.claims import Claim
+from labkit.errors import check_positive
 from labkit.method import Scalar, knob, pytree
 from labkit.record import Record
+from labkit.relaxations.order import Order, order
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
 from labkit.views import Panel, Points, Raster, View, lines
@@ -31,6 +33,7 @@ def soft_permutation(x: Float[Array, "... n"], tau: Scalar) -> Float[Array, "...
 
     `tau` > 0 is in units of x.
     """
+    check_positive("tau", tau, "in units of x")
     apart = jnp.abs(jnp.sort(x)[..., :, None] - x[..., None, :])
     # Each row has a distance 0, so that no exponential overflows and no sum vanishes.
     weights = jnp.exp(-apart / tau)
@@ -40,6 +43,11 @@ def soft_permutation(x: Float[Array, "... n"], tau: Scalar) -> Float[Array, "...
 def soft_sort(x: Float[Array, "... n"], tau: Scalar) -> Float[Array, "... n"]:
     """x in softly ascending order: P x."""
     return jnp.einsum("...ij,...j->...i", soft_permutation(x, tau), x)
+
+
+def soft_order(x: Float[Array, "... n"], tau: Scalar) -> Order:
+    """Values, permutation and ranks of x in softly ascending order."""
+    return order(soft_permutation(x, tau), x)
 
 
 @pytree

@@ -11,7 +11,15 @@ from jax.test_util import check_grads
 
 from labkit import run, sweep
 from labkit.record import Record
-from labkit.relaxations.soft_sort import SoftSort, claim, demo, say, soft_permutation, soft_sort
+from labkit.relaxations.soft_sort import (
+    SoftSort,
+    claim,
+    demo,
+    say,
+    soft_order,
+    soft_permutation,
+    soft_sort,
+)
 
 
 X = jnp.array([3.0, 1.0, 2.2, 0.0, 4.5])
@@ -87,6 +95,32 @@ def test_the_gradient_is_that_of_finite_differences(double):
     x = jnp.asarray(np.array(X), float)
     check_grads(lambda x: soft_sort(x, 0.8), (x,), order=1, modes=("rev", "fwd"))
     check_grads(lambda tau: soft_sort(x, tau), (0.8,), order=1, modes=("rev", "fwd"))
+
+
+def test_an_order_has_values_ranks_and_carries_a_payload():
+    x, payload = jnp.stack([X, -X]), jnp.arange(30.0).reshape(2, 5, 3)
+    found = soft_order(x, 1e-3)
+    np.testing.assert_allclose(found.values, jnp.sort(x), atol=1e-6)
+    np.testing.assert_allclose(found.ranks, jnp.argsort(jnp.argsort(x)) + 1, atol=1e-6)
+    np.testing.assert_array_equal(found.rounded(), jnp.argsort(x))
+    hard = np.take_along_axis(np.asarray(payload), np.argsort(x)[..., None], axis=1)
+    np.testing.assert_allclose(found.apply(payload), hard, atol=1e-4)
+    np.testing.assert_allclose(found.apply(payload[..., 0]), hard[..., 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (1,), (2, 1)])
+def test_an_order_of_nothing_and_of_one_value_is_itself(shape):
+    found = soft_order(jnp.ones(shape), 1.0)
+    np.testing.assert_array_equal(found.values, np.ones(shape))
+    np.testing.assert_array_equal(found.ranks, np.ones(shape))
+    assert found.rounded().shape == shape
+    assert found.apply(jnp.ones((*shape, 2))).shape == (*shape, 2)
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, np.nan])
+def test_a_softness_that_is_not_above_zero_is_refused(tau):
+    with pytest.raises(ValueError, match=r"tau = .* is refused; accepted: a number above 0"):
+        soft_sort(X, tau)
 
 
 def test_the_claim_holds_on_the_demonstration():
