@@ -17,14 +17,24 @@ The paper sorts in descending order: that is -x here.
 Source: F022, Stochastic Optimization of Sorting Networks via Continuous Relaxations.
 """
 
+from functools import cache
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
+from labkit.claims import Claim
 from labkit.errors import check_positive
-from labkit.method import Scalar
+from labkit.method import Scalar, knob, pytree
+from labkit.record import Record
+from labkit.relaxations import soft_sort
 from labkit.relaxations.order import Order, order
+from labkit.run import run
+from labkit.sweep import Sweep, sweep
+from labkit.views import Curve, Panel, View
 
 
 def neural_permutation(x: Float[Array, "... n"], tau: Scalar) -> Float[Array, "... n n"]:
@@ -100,3 +110,88 @@ def _shares_jvp(primals, tangents):
     p = _shares(*primals)
     change = p * tangents[0]
     return p, change - p * change.sum(axis=-1, keepdims=True)
+
+
+@pytree
+class NeuralSort:
+    """What can be seen of the neural sort of `values` at a softness tau."""
+
+    values: Float[Array, " n"] = knob((3.0, 1.0, 2.2, 0.0, 4.5), -1.0, 6.0)
+
+    def __call__(self, tau: Float[Array, ""]) -> dict[str, Any]:
+        soft = neural_order(self.values, tau)
+        return {
+            "values": self.values,
+            "sorted": soft.values,
+            "error": jnp.abs(soft.values - jnp.sort(self.values)).max(),
+            "permutation": soft.permutation,
+            "column_error": jnp.abs(soft.permutation.sum(axis=0) - 1.0).max(),
+        }
+
+
+def example() -> Sweep:
+    """The neural sort of five values, walked from tau 0.01 to tau 10."""
+    return sweep(NeuralSort(), over=jnp.logspace(-2.0, 1.0, 41), name="tau")
+
+
+@cache
+def demo() -> Record:
+    """The example, beside the SoftSort of the same values."""
+    return run(example()).beside(softsort=soft_sort.demo())
+
+
+def misplaced(record: Record, of: str = "") -> Float[np.ndarray, " rows"]:
+    """The largest share that a place has of inputs that belong elsewhere, row by row."""
+    p, values = record[f"{of}permutation"], record.last("values")
+    right = p[:, np.arange(len(values)), np.argsort(values, kind="stable")]
+    return 1.0 - right.min(axis=1)
+
+
+def bound(record: Record) -> Float[np.ndarray, " rows"]:
+    """2 sum_k exp(-k^2 d / tau), above which no share in wrong places lies."""
+    values = record.last("values")
+    gap, k = np.diff(np.sort(values)).min(), np.arange(1, len(values))
+    return 2.0 * np.exp(-(k**2) * gap / record["tau"][:, None]).sum(axis=1)
+
+
+def _shares_over_tau(record: Record) -> Panel:
+    seen = {"NeuralSort": misplaced(record), "its bound": bound(record)}
+    if "softsort.permutation" in record:
+        seen["SoftSort"] = misplaced(record, "softsort.")
+    roles = {"NeuralSort": "neuralsort", "SoftSort": "softsort", "its bound": "threshold"}
+    curves = [  # below 1e-6 is the rounding of a share near 1
+        Curve(record["tau"], np.where(share > 1e-6, share, np.nan), name, roles[name])
+        for name, share in seen.items()
+    ]
+    title = "Largest share in a wrong place"
+    return Panel(title, curves, "softness tau", "share", True, True, y_range=(1e-6, 10.0))
+
+
+views: list[View] = [*soft_sort.views, _shares_over_tau]
+
+
+def say(record: Record) -> str:
+    """How far from sorted and from doubly stochastic, in a sentence."""
+    small, large = record["error"][0], record.last("error")
+    softness = f"from {record['tau'][0]:.3g} to {record.last('tau'):.3g}"
+    head = f"As tau goes {softness}, the distance to the hard sort goes from {small:.3g} to"
+    return (
+        f"{head} {large:.3g}; the sums of columns are up to {record['column_error'].max():.3g} off."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """F022: the share in wrong places is below a bound that no number of values lifts.
+
+    Two numbers: 1 where it is at most 2 sum_k exp(-k^2 d / tau), at each tau; and the largest
+    ratio of the distance from the sorted values to its limit d exp(-d / tau), where small.
+    """
+    values, tau, error = record.last("values"), record["tau"], record["error"]
+    gap = np.diff(np.sort(values)).min()
+    below = misplaced(record) <= bound(record) + 1e-6  # of float32 in a sum to 1
+    small = (np.exp(-gap / tau) > 1e-4) & (np.exp(-gap / tau) < 3e-3)
+    ratios = error[small] / (gap * np.exp(-gap / tau[small]))
+    seen = [below.mean(), ratios[np.argmax(np.abs(ratios - 1))] if len(ratios) else np.nan]
+    # What the next gap adds, and rounding beside so small a distance, are below 5 %.
+    sentence = "Share of tau where shares are below their bound; distance / its limit"
+    return Claim(seen, 1.0, 0.05, sentence, kind="exact")
