@@ -22,13 +22,11 @@ capped simplex (Wang and Lu 2015).  Rows of a soft permutation were added up by 
 Source: F021, Differentiable Top-k with Optimal Transport.
 """
 
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Float
 
 from labkit.claims import Claim
@@ -38,8 +36,9 @@ from labkit.record import Record
 from labkit.relaxations.soft_sort import soft_permutation
 from labkit.relaxations.softmax import dragged
 from labkit.run import run
-from labkit.shares import keep_total, prepared, relative
+from labkit.shares import prepared
 from labkit.sweep import Sweep, sweep
+from labkit.thresholds import capped, logistic
 from labkit.views import Curve, Panel, View, lines
 
 
@@ -57,14 +56,14 @@ def capped_top_k(scores: Float[Array, "... n"], k: int, tau: Scalar) -> Float[Ar
     """clip((s - t) / tau, 0, 1) with sum k: the nearest point of the capped simplex to s / tau."""
     scores, tau = prepared(scores, tau)
     n = _checked(scores, k)
-    return _capped(scores, tau, k) if 0 < k < n else jnp.full_like(scores, bool(k))
+    return capped(scores, tau, k) if 0 < k < n else jnp.full_like(scores, bool(k))
 
 
 def logistic_top_k(scores: Float[Array, "... n"], k: int, tau: Scalar) -> Float[Array, "... n"]:
     """sigma((s - t) / tau) with sum k: transport with entropy 2 tau to the values 0 and 1."""
     scores, tau = prepared(scores, tau)
     n = _checked(scores, k)
-    return _logistic(scores, tau, k)[0] if 0 < k < n else jnp.full_like(scores, bool(k))
+    return logistic(scores, tau, k)[0] if 0 < k < n else jnp.full_like(scores, bool(k))
 
 
 def _checked(scores: Array, k: int) -> int:
@@ -72,90 +71,6 @@ def _checked(scores: Array, k: int) -> int:
     if not isinstance(k, int) or not 0 <= k <= n:
         raise refusal("k", k, f"a whole number from 0 to {n}, the number of scores")
     return n
-
-
-def _split(scores: Array, tau: Array, k: int) -> tuple[Array, Array, Array]:
-    """Scores in units of tau from the k-th largest; the top k of them; and the others."""
-    order = jnp.sort(scores, axis=-1)
-    place = scores.shape[-1] - k
-    kth = order[..., place : place + 1]
-    above, below = order[..., place:], order[..., :place]
-    return tuple(relative(s, tau, to=kth) for s in (scores, above, below))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _capped(scores, tau, k):
-    z, top, others = _split(scores, tau, k)
-    # What the others have, less what the top k lack, is a line between one break and the next.
-    breaks = jnp.sort(jnp.concatenate([z, z - 1.0], axis=-1), axis=-1)
-    clip = lambda x: jnp.clip(x, 0.0, 1.0).sum(axis=-1, keepdims=True)
-    at = lambda index: jnp.take_along_axis(breaks, index, axis=-1)
-    left_over = lambda t: clip(others - t) - clip(1.0 - (top - t))
-
-    def halve(_, bounds):
-        low, high = bounds
-        middle = (low + high) // 2
-        left = left_over(at(middle)) >= 0.0
-        return jnp.where(left, middle, low), jnp.where(left, high, middle)
-
-    first = jnp.zeros_like(z[..., :1], jnp.int32)
-    count = breaks.shape[-1]
-    low, high = jax.lax.fori_loop(0, count.bit_length(), halve, (first, first + count - 1))
-    left, right, rest = at(low), at(high), left_over(at(low))
-    t = left + (right - left) * (rest / (rest - left_over(right)))
-    return jnp.clip(z - t, 0.0, 1.0)
-
-
-@_capped.defjvp
-def _capped_jvp(k, primals, tangents):
-    p = _capped(*primals, k)
-    w = ((p > 0) & (p < 1)).astype(p.dtype)
-    return p, keep_total(w, _change(primals, tangents, k))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _logistic(scores, tau, k):
-    """p, and 1 - p with all its digits."""
-    y = _beyond(scores, tau, k)
-    return sigmoid(y), sigmoid(-y)
-
-
-@_logistic.defjvp
-def _logistic_jvp(k, primals, tangents):
-    p, rest = _logistic(*primals, k)
-    dp = keep_total(p * rest, _change(primals, tangents, k))
-    return (p, rest), (dp, -dp)
-
-
-def _change(primals, tangents, k: int) -> Array:
-    """dv, up to what is the same for all items."""
-    (scores, tau), (ds, dtau) = primals, tangents
-    return (ds - _split(scores, tau, k)[0] * dtau) / tau
-
-
-def _beyond(scores: Array, tau: Array, k: int) -> Array:
-    """(s - t) / tau, with the t at which the others have as much as the top k lack."""
-    z, top, others = _split(scores, tau, k)
-    both = partial(jnp.sum, axis=-1, keepdims=True)
-
-    def narrow(_, bounds):
-        low, high, t = bounds
-        # In logarithms: no share is too small to be seen.  Newton's step, or half the way.
-        has, lack = log_sigmoid(others - t), log_sigmoid(t - top)
-        largest = partial(jax.nn.logsumexp, axis=-1, keepdims=True)
-        more = largest(has) - largest(lack)
-        low, high = jnp.where(more >= 0, t, low), jnp.where(more >= 0, high, t)
-        slope = both(jax.nn.softmax(has) * sigmoid(t - others))
-        slope += both(jax.nn.softmax(lack) * sigmoid(top - t))
-        newton = t + more / slope
-        inside = (newton >= low) & (newton <= high)
-        return low, high, jnp.where(inside, newton, low / 2 + high / 2)
-
-    # At these t the top k and the next one alone say that the sum is above k, or below.
-    low = others[..., -1:] - np.log(k)
-    high = jnp.zeros_like(low) + np.log(others.shape[-1])
-    *_, t = jax.lax.fori_loop(0, 30, narrow, (low, high, low / 2 + high / 2))
-    return z - t
 
 
 @pytree
@@ -215,37 +130,44 @@ def say(record: Record) -> str:
     until = f"hard to tau {tau[~spread].max():.3g}" if (~spread).any() else "never hard"
     top = record["sorted"].max()
     return (
-        f"Of {p.shape[1]} items {round(p[-1].sum())} are chosen: "
-        f"capped is {until}, logistic at no tau; the soft order chooses one item up to {top:.3g} times."
+        f"{round(p[-1].sum())} of {p.shape[1]} chosen: capped is {until}, logistic at no tau; "
+        f"the soft order chooses one item up to {top:.3g} times."
     )
 
 
 def claim(record: Record) -> Claim:
     """F021: three soft choices of k items, each solving its equation; the second hard from a gap.
 
-    Five numbers: the largest distance, over all tau, of a sum from k, and of the shares of
-    each form from its equation, where t is told by the item nearest to a half; and the share
-    of tau where the capped choice is hard when it should not be or the other way round.
+    Five numbers: the largest distance of a sum from k over all tau; of the shares from rows of
+    a soft permutation, and of the thresholds, as the items tell them, from each other; and
+    the share of tau where the capped choice is hard when it should not be or the other way
+    round.
     """
     s, tau = record.last("scores").astype(float)[None], record["tau"].astype(float)[:, None]
     p = {name: record[name].astype(float) for name in ("sorted", "capped", "logistic")}
     k = round(p["capped"][-1].sum())
     sums = max(np.abs(q.sum(axis=1) - k).max() for q in p.values())
     weights = np.exp(-np.abs(np.sort(s)[0, -k:, None] - s)[None] / tau[..., None])
-    order = (weights / weights.sum(axis=2, keepdims=True)).sum(axis=1)
-    inner = {name: np.clip(q, 1e-7, 1 - 1e-7) for name, q in p.items()}
-    logit = np.log(inner["logistic"]) - np.log1p(-inner["logistic"])
-    middle = lambda name: np.abs(p[name] - 0.5).argmin(axis=1)[:, None]
-    told = lambda name, y: np.take_along_axis(s - tau * y, middle(name), axis=1)
-    y = (s - told("logistic", logit)) / tau
-    logistic = 0.5 * (1 + np.tanh(y / 2))
-    capped = np.clip((s - told("capped", p["capped"])) / tau, 0, 1)
-    misses = [order - p["sorted"], capped - p["capped"], logistic - p["logistic"]]
+    rows = (weights / weights.sum(axis=2, keepdims=True)).sum(axis=1)
+    even = _apart(s - tau * p["capped"], p["capped"], 0.0)
+    inner = np.clip(p["logistic"], 0.01, 0.99)  # outside, 1 - p is short of digits
+    smooth = _apart(s - tau * (np.log(inner) - np.log1p(-inner)), p["logistic"], 0.01)
     ranked = np.sort(s[0])
     gap = ranked[-k] - ranked[-k - 1]
     is_hard = (np.abs(p["capped"] - hard(s, k)) < 1e-6).all(axis=1)
     clear = np.abs(gap / tau[:, 0] - 1) > 1e-5  # at the gap itself rounding decides
     against = (is_hard != (gap >= tau[:, 0]))[clear].mean()
-    seen = [sums, *(np.abs(miss).max() for miss in misses), against]
+    seen = [sums, np.abs(rows - p["sorted"]).max(), even, smooth, against]
     sentence = "Miss of the sums, of sorted, capped, logistic; share of tau hard against the rule"
-    return Claim(seen, 0.0, 1e-4, sentence, kind="exact")  # float32, of scores over tau to 90
+    # Float32: a threshold is known to 20 tau times the rounding of a share.
+    return Claim(seen, 0.0, 1e-4, sentence, kind="exact")
+
+
+def _apart(t: np.ndarray, p: np.ndarray, end: float) -> float:
+    """By how much the items miss having one threshold.
+
+    Each tells t, but one with p near 0 only that it is no less, with p near 1 no more.
+    """
+    least = np.where(p < 1 - end, t, -np.inf).max(axis=1)
+    most = np.where(p > end, t, np.inf).min(axis=1)
+    return np.maximum(least - most, 0.0).max()

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from labkit.claims import Claim
@@ -50,7 +51,7 @@ def entmax(scores: Float[Array, "... n"], tau: Scalar, alpha: Scalar) -> Float[A
 
     `tau` > 0 is in units of the scores.  It has a derivative in alpha too.
     """
-    if not isinstance(alpha, jax.core.Tracer) and not 1 <= alpha <= 2:
+    if not isinstance(alpha, Tracer) and not 1 <= alpha <= 2:
         # Beyond 2, a share leaves zero with an infinite slope.
         raise refusal("alpha", alpha, "a number from 1 (softmax) to 2 (sparsemax)")
     scores, tau = prepared(scores, tau)
@@ -147,21 +148,20 @@ def demo() -> Record:
     return run(example())
 
 
+NAMES = {f"{name}_support": name for name in ("softmax", "entmax", "sparsemax")}
 views: list[View] = [
     dragged,
     lines("sparsemax", over="tau", log_x=True, title="Sparsemax", x="softness tau", y="share"),
     lines("entmax", over="tau", log_x=True, title="Entmax", x="softness tau", y="share"),
     lines(
-        "softmax_support",
-        "entmax_support",
-        "sparsemax_support",
+        *NAMES,
         over="tau",
         log_x=True,
         title="Support",
         x="softness tau",
         y="items with a share",
-        labels={f"{name}_support": name for name in ("softmax", "entmax", "sparsemax")},
-        roles={f"{name}_support": name for name in ("softmax", "entmax", "sparsemax")},
+        labels=NAMES,
+        roles=NAMES,
     ),
 ]
 
@@ -170,12 +170,8 @@ def say(record: Record) -> str:
     """From which tau on each is spread, in a sentence."""
     tau, several = record["tau"], record["sparsemax_support"] > 1
     until = f"to tau {tau[~several].max():.3g}" if (~several).any() else "nowhere"
-    counts = [int(record.last(f"{name}_support")) for name in ("softmax", "entmax", "sparsemax")]
-    return (
-        f"Sparsemax is one-hot {until}; at tau {tau[-1]:.3g} softmax, entmax (alpha "
-        f"{record.last('alpha'):.3g}) and sparsemax have {counts[0]}, {counts[1]} and "
-        f"{counts[2]} items."
-    )
+    counts = ", ".join(f"{name} {record.last(column)}" for column, name in NAMES.items())
+    return f"Sparsemax is one-hot {until}; at tau {tau[-1]:.3g} items with a share: {counts}."
 
 
 def claim(record: Record) -> Claim:
