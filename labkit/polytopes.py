@@ -18,6 +18,7 @@ Only the last solve is differentiated, never the search.
 Source: Wolfe 1976, Finding the nearest point in a polytope.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,7 +47,10 @@ def nearest(z: Float[Array, "... d"], oracle: Oracle) -> Mixture:
     The point is unique, its mixture need not be.
     """
     z = jnp.asarray(z, jnp.result_type(z, float))
-    found = jax.vmap(lambda z: _mixture(z, oracle))(z.reshape(-1, z.shape[-1]))
+    if z.ndim == 1:  # as below, with less to compile
+        return _mixture(z, oracle)
+    rows = z.reshape(math.prod(z.shape[:-1]), z.shape[-1])
+    found = jax.vmap(lambda z: _mixture(z, oracle))(rows)
     return jax.tree.map(lambda a: a.reshape(*z.shape[:-1], *a.shape[1:]), found)
 
 
@@ -96,7 +100,7 @@ class _Active(NamedTuple):
     weights: Array  # [m]
     active: Array  # [m] bool
     done: Array  # []
-    steps: Array  # []
+    steps: Array  # [], taken; while the face is completed, failed in a row
 
 
 def _solve(structures: Array, active: Array, z: Array) -> tuple[Array, Array]:
@@ -134,14 +138,14 @@ def _search(z: Array, oracle: Oracle) -> _Active:
         gain = (z - mu) * (y - mu)
         better = gain.sum() > 8 * eps * jnp.abs(gain).sum()  # beyond the rounding of the sum
         known = (active & (search.structures == y[None]).all(axis=1)).any()
-        done = ~outside.any() & (~better | known | active.all())
+        done = ~outside.any() & active.any() & (~better | known | active.all())
         place = (jnp.arange(d + 1) == jnp.argmin(active)) & ~outside.any() & ~done
         structures = jnp.where(place[:, None], y[None], search.structures)
         return _Active(structures, weights, active | place, done, search.steps + 1)
 
-    one = jnp.arange(d + 1) == 0
-    structures = jnp.where(one[:, None], oracle(z)[None], 0.0)
-    start = _Active(structures, one.astype(z.dtype), one, jnp.array(d == 0), jnp.array(0))
+    none = jnp.zeros(d + 1, z.dtype)  # of weight: mu is 0, and the first y is the best for z
+    structures = jnp.zeros((d + 1, d), z.dtype)
+    start = _Active(structures, none, none > 0, jnp.array(d == 0), jnp.array(0))
     going = lambda search: ~search.done & (search.steps < 20 * (d + 1))
     return jax.lax.while_loop(going, step, start)
 
@@ -152,22 +156,24 @@ def _face(search: _Active, z: Array, oracle: Oracle) -> _Active:
     They are missing only where scores tie; without them, so would a part of the derivative.
     """
     d, eps = len(z), float(jnp.finfo(z.dtype).eps)
-    mu, _ = _solve(search.structures, search.active, z)
+    mu = search.weights @ search.structures
     generic = jnp.cos(jnp.arange(1.0, d + 1.0) ** 2).astype(z.dtype)
 
     def step(search: _Active) -> _Active:
         near, _ = _solve(search.structures, search.active, mu + generic)
         across = (mu + generic - near) / (jnp.abs(mu + generic - near).max() + eps)
-        push = eps**0.5 * (1.0 + jnp.abs(z - mu).max()) * across
-        found = jax.vmap(oracle)(jnp.stack([z - mu + push, z - mu - push]))
-        gain = (found - mu[None]) * (z - mu)[None]
-        on_face = gain.sum(axis=1) >= -32 * eps * (1.0 + jnp.abs(gain).sum(axis=1))
-        new = on_face & (jnp.abs((found - mu[None]) @ across) > eps**0.5)
-        done = ~new.any() | search.active.all()
-        place = (jnp.arange(d + 1) == jnp.argmin(search.active)) & ~done
-        structures = jnp.where(place[:, None], found[jnp.argmax(new)][None], search.structures)
-        return search._replace(structures=structures, active=search.active | place, done=done)
+        # To one side of the directions that are there, and once that fails to the other.
+        side = jnp.where(search.steps == 0, 1.0, -1.0).astype(z.dtype)
+        y = oracle(z - mu + side * eps**0.5 * (1.0 + jnp.abs(z - mu).max()) * across)
+        gain = (z - mu) * (y - mu)
+        on_face = gain.sum() >= -32 * eps * (1.0 + jnp.abs(gain).sum())
+        new = on_face & (jnp.abs((y - mu) @ across) > eps**0.5)
+        failed = jnp.where(new, 0, search.steps + 1)
+        place = (jnp.arange(d + 1) == jnp.argmin(search.active)) & new
+        structures = jnp.where(place[:, None], y[None], search.structures)
+        active = search.active | place
+        return _Active(structures, search.weights, active, (failed == 2) | active.all(), failed)
 
-    start = search._replace(done=jnp.array(d == 0))
+    start = search._replace(done=search.active.all(), steps=jnp.array(0))
     found = jax.lax.while_loop(lambda search: ~search.done, step, start)
     return found._replace(structures=jnp.where(found.active[:, None], found.structures, 0.0))
