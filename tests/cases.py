@@ -77,7 +77,15 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import neural_sort, sinkhorn_sort, soft_sort
+from labkit.relaxations import (
+    neural_sort,
+    sinkhorn_sort,
+    soft_sort,
+    soft_top_k,
+    softmax,
+    sparse_map,
+    sparsemax,
+)
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -328,11 +336,6 @@ ALL = {
         generalization_dynamics.views,
         "landscapes",
     ),
-    "soft_sort": Case(
-        sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
-        soft_sort.views,
-        "relaxations",
-    ),
     "neural_sort": Case(
         sweep(neural_sort.NeuralSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         neural_sort.views,
@@ -341,6 +344,29 @@ ALL = {
     "sinkhorn_sort": Case(
         sweep(sinkhorn_sort.SinkhornSort(iterations=5), jnp.logspace(-1.0, 1.0, 9), "tau"),
         sinkhorn_sort.views,
+        "relaxations",
+    ),
+    "softmax": Case(
+        sweep(softmax.Softmax(), jnp.logspace(-1.0, 1.0, 9), "tau"), softmax.views, "relaxations"
+    ),
+    "sparsemax": Case(
+        sweep(sparsemax.Entmax(), jnp.logspace(-1.0, 1.0, 9), "tau"),
+        sparsemax.views,
+        "relaxations",
+    ),
+    "sparse_map": Case(
+        sweep(sparse_map.Sequence(), jnp.logspace(-1.0, 1.0, 9), "tau"),
+        sparse_map.views,
+        "relaxations",
+    ),
+    "soft_top_k": Case(
+        sweep(soft_top_k.TopK(), jnp.logspace(-1.0, 1.0, 9), "tau"),
+        soft_top_k.views,
+        "relaxations",
+    ),
+    "soft_sort": Case(
+        sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
+        soft_sort.views,
         "relaxations",
     ),
 }
