@@ -74,7 +74,9 @@ def test_the_derivative_in_alpha_goes_on_to_softmax():
     square = np.log(p) ** 2
     exact = p * (p @ square - square) / 2
     for alpha in (1.0, 1.0 + 1e-4):
-        np.testing.assert_allclose(slope(S, 2.0, alpha), exact, atol=2e-3 * (alpha - 1) * 1e4 + 1e-5)
+        np.testing.assert_allclose(
+            slope(S, 2.0, alpha), exact, atol=2e-3 * (alpha - 1) * 1e4 + 1e-5
+        )
 
 
 def test_from_the_gap_down_it_is_the_hard_choice_without_a_gradient():
