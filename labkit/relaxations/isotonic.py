@@ -45,8 +45,10 @@ def isotonic(s: Float[Array, "... n"]) -> Float[Array, "... n"]:
 def blocks(s: Float[Array, "n batch"]) -> Blocks:
     """The blocks of the isotonic regression of each column.  They have no derivative."""
     s = jax.lax.stop_gradient(s)
-    largest = jnp.abs(s).max(axis=0, initial=jnp.finfo(s.dtype).tiny)
-    label = _labels(s / largest[None])
+    largest = jnp.abs(s).max(axis=0, keepdims=True, initial=jnp.finfo(s.dtype).tiny)
+    # XLA divides by multiplying with the inverse, which must not vanish nor overflow.
+    nearer_one = jnp.where(largest > 1.0, 1.0 / 16.0, 16.0)
+    label = _labels((s * nearer_one) / (largest * nearer_one))
     before, behind = _sums(label, jnp.ones_like(s))
     return Blocks(label, before + behind - 1.0, 0.5 * (before - behind))
 

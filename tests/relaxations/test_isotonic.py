@@ -71,7 +71,7 @@ def test_the_derivative_is_the_mean_over_each_block(double):
     s = jnp.asarray(np.random.default_rng(1).normal(size=12))  # in double precision
     slope = jax.jit(jax.jacrev(isotonic))(s)
     step = 1e-6
-    moved = pooled(s + step * np.eye(12)) - pooled(s - step * np.eye(12))
+    moved = pooled(np.asarray(s) + step * np.eye(12)) - pooled(np.asarray(s) - step * np.eye(12))
     np.testing.assert_allclose(slope, moved.T / (2 * step), atol=1e-8)  # linear on either side
     np.testing.assert_allclose(slope.sum(0), 1.0, atol=1e-12)
     np.testing.assert_allclose(slope, slope.T, atol=1e-12)
