@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import nnls
 
 from labkit.polytopes import chains, nearest, rows, subsets
+from labkit.thresholds import capped
 
 
 STEPWISE = np.abs(np.subtract.outer(np.arange(3), np.arange(3))) <= 1
@@ -100,6 +101,12 @@ def test_where_all_scores_tie_the_derivative_is_still_whole():
     three = np.zeros((5, 5))
     three[:3, :3] = np.eye(3) - 1 / 3
     np.testing.assert_allclose(slope(10 * np.array([1.0, 1, 1, 0, 0])), three, atol=1e-5)
+
+
+def test_scores_that_tie_are_shared_alike():
+    """At whole numbers, where many corners are equally good; the shares have a threshold."""
+    z = np.random.default_rng(3).integers(-2, 3, size=(40, 5)) / np.float32(2)
+    np.testing.assert_allclose(found["subsets"](z).marginals, capped(z, 1.0, 2), atol=2e-6)
 
 
 def test_extremes_give_numbers():
