@@ -47,6 +47,8 @@ def nearest(z: Float[Array, "... d"], oracle: Oracle) -> Mixture:
     The point is unique, its mixture need not be.
     """
     z = jnp.asarray(z, jnp.result_type(z, float))
+    if not z.shape[-1]:
+        return Mixture(z, jnp.ones((*z.shape[:-1], 1), z.dtype), z[..., None, :])
     if z.ndim == 1:  # as below, with less to compile
         return _mixture(z, oracle)
     rows = z.reshape(math.prod(z.shape[:-1]), z.shape[-1])
@@ -145,7 +147,7 @@ def _search(z: Array, oracle: Oracle) -> _Active:
 
     none = jnp.zeros(d + 1, z.dtype)  # of weight: mu is 0, and the first y is the best for z
     structures = jnp.zeros((d + 1, d), z.dtype)
-    start = _Active(structures, none, none > 0, jnp.array(d == 0), jnp.array(0))
+    start = _Active(structures, none, none > 0, jnp.array(False), jnp.array(0))
     going = lambda search: ~search.done & (search.steps < 20 * (d + 1))
     return jax.lax.while_loop(going, step, start)
 

@@ -42,8 +42,13 @@ def relative(
 
 def keep_total(q: Float[Array, "... n"], change: Float[Array, "... n"]) -> Float[Array, "... n"]:
     """q (change - <q, change> / sum q): what moves when the sum of the shares may not."""
+    if not q.shape[-1]:
+        return q
     # Where q is 0 nothing moves, whatever the change: it may have overflowed there.
     change = jnp.where(q > 0, change, 0.0)
+    # From the change of the largest share: what it gives to small ones keeps its digits.
+    top = jnp.argmax(q, axis=-1, keepdims=True)
+    change = change - jnp.take_along_axis(change, top, axis=-1)
     total = q.sum(axis=-1, keepdims=True)
     mean = (q * change).sum(axis=-1, keepdims=True) / jnp.where(total > 0, total, 1.0)
     return q * (change - mean)

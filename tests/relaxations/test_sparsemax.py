@@ -63,8 +63,8 @@ def test_the_jacobian_is_that_of_the_formula(alpha):
 
 
 def test_derivatives_are_those_of_finite_differences(double):
-    check_grads(sparsemax, (jnp.asarray(S), 3.0), order=2)
-    check_grads(jax.jit(entmax), (jnp.asarray(S), 3.0, 1.4), order=1)
+    check_grads(sparse, (jnp.asarray(S), 3.0), order=2, modes=["rev"])
+    check_grads(between, (jnp.asarray(S), 3.0, 1.4), order=1)
 
 
 def test_the_derivative_in_alpha_goes_on_to_softmax():
@@ -73,10 +73,9 @@ def test_the_derivative_in_alpha_goes_on_to_softmax():
     p = np.asarray(softmax(S, 2.0), float)
     square = np.log(p) ** 2
     exact = p * (p @ square - square) / 2
-    for alpha in (1.0, 1.0 + 1e-4):
-        np.testing.assert_allclose(
-            slope(S, 2.0, alpha), exact, atol=2e-3 * (alpha - 1) * 1e4 + 1e-5
-        )
+    np.testing.assert_allclose(slope(S, 2.0, 1.0), exact, atol=1e-5)
+    # Its own derivative in alpha is below 10.
+    np.testing.assert_allclose(slope(S, 2.0, 1.0 + 1e-4), exact, atol=1e-3)
 
 
 def test_from_the_gap_down_it_is_the_hard_choice_without_a_gradient():
@@ -114,13 +113,13 @@ def test_ties_share_and_extremes_give_numbers(s):
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (1,), (2, 1)])
 def test_of_one_item_or_of_none_it_is_all(shape):
-    np.testing.assert_array_equal(sparsemax(jnp.zeros(shape), 1.0), np.ones(shape))
-    np.testing.assert_array_equal(entmax(jnp.zeros(shape), 1.0, 1.5), np.ones(shape))
+    np.testing.assert_array_equal(sparse(np.zeros(shape), 1.0), np.ones(shape))
+    np.testing.assert_array_equal(between(np.zeros(shape), 1.0, 1.5), np.ones(shape))
 
 
 def test_a_batch_is_chosen_row_by_row():
     batch = np.stack([S, -S])
-    for choice in (sparsemax, lambda s, tau: entmax(s, tau, 1.5)):
+    for choice in (sparse, lambda s, tau: between(s, tau, 1.5)):
         found = choice(batch, 2.0)
         np.testing.assert_allclose(found, [choice(S, 2.0), choice(-S, 2.0)], atol=1e-6)
 
