@@ -29,7 +29,7 @@ from labkit.relaxations.order import Order, order
 from labkit.relaxations.swap import ERRORS, response, soft_swap, swap
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, Raster, View
+from labkit.views import Curve, Graph, Panel, Points, Raster, View
 
 
 GAPS = np.linspace(-3.0, 3.0, 121)  # a - b, in units of x
@@ -139,11 +139,12 @@ def _network(record: Record) -> Panel:
     for layer, row in enumerate(partner):
         pairs = [(low, high) for low, high in enumerate(row) if low < high]
         for place, pair in enumerate(pairs, 1):
-            x += [layer + 0.2 + 0.6 * place / (len(pairs) + 1)] * 2 + [np.nan]
-            y += [*(wire + 1 for wire in pair), np.nan]
+            x += [layer + 0.1 + 0.8 * place / (len(pairs) + 1)] * 2
+            y += [wire + 1 for wire in pair]
+    swaps = np.arange(len(x)).reshape(-1, 2)
     marks = [
         Raster(wires.T, np.arange(len(wires)), np.arange(1, n + 1), "value"),
-        Curve(np.array(x), np.array(y), "swap", "over field"),
+        Graph(np.array(x), np.array(y), swaps, label="swap", role="ghost"),
     ]
     return Panel("Values on the wires", marks, "layer", "wire")
 
