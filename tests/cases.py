@@ -77,7 +77,7 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort
+from labkit.relaxations import error_free_sort, soft_sort, sorting_network
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -331,6 +331,24 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "sorting_network": Case(
+        sweep(
+            sorting_network.SortingNetwork(jnp.array([3.0, 1.0, 2.2, 0.0])),
+            jnp.logspace(-2.0, 0.0, 9),
+            "tau",
+        ),
+        sorting_network.views,
+        "relaxations",
+    ),
+    "error_free_sort": Case(
+        sweep(
+            error_free_sort.ErrorFreeSort(jnp.array([3.0, 1.0, 2.2, 0.0])),
+            jnp.linspace(0.0, 1.0, 9),
+            "blend",
+        ),
+        error_free_sort.views,
         "relaxations",
     ),
 }

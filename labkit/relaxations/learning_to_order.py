@@ -10,7 +10,7 @@ second loss is the error-free permutation, which puts the inputs X themselves in
 from a second, purely soft pass.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,13 @@ from labkit.relaxations.sorting_network import network_permutation
 
 
 LEAST = 1e-6  # of a share, so that its logarithm is a number
+
+
+class Sets(NamedTuple):
+    """What a batch is made of."""
+
+    x: Float[Array, "sets members features"]
+    place: Int[Array, "sets members"]  # of each member in its set, from 0
 
 
 @pytree
@@ -72,17 +79,23 @@ class Ordering:
         """The score of each member."""
         return self.scorer.apply(w, x)
 
-    def loss(self, w: Any) -> Float[Array, ""]:
-        """The mean over the sets."""
-        scores = self.predict(w, self.x)
+    @property
+    def data(self) -> Sets:
+        """All sets: what a batch is drawn from."""
+        return Sets(self.x, self.place)
+
+    def loss(self, w: Any, batch: Sets | None = None) -> Float[Array, ""]:
+        """The mean over the sets, of `batch` in place of all when there is one."""
+        x, place = self.data if batch is None else batch
+        scores = self.predict(w, x)
         p = self._permutation(scores)
-        truth = true_permutation(self.place, p.dtype)
+        truth = true_permutation(place, p.dtype)
         inside = jnp.sum(truth * jnp.log(p + LEAST), axis=(1, 2)).mean() / p.shape[-1]
         if self.criterion == "order":
             return -inside
         outside = jnp.mean((1.0 - truth) * jnp.log(1.0 - p + LEAST))
         hard = error_free_permutation(scores, self.tau, family=self.sorter, network="odd_even")
-        off = jnp.einsum("sij,sjf->sif", hard - truth, self.x)
+        off = jnp.einsum("sij,sjf->sif", hard - truth, x)
         return -inside / p.shape[-1] - outside + jnp.mean(off**2)
 
     def _permutation(self, scores: Array) -> Array:

@@ -75,7 +75,8 @@ def tables_of(n: int, network: str) -> Tables:
         active.append(np.arange(n // 2) < len(low))
     order = np.array([*order, np.arange(n)])
     gather = np.take_along_axis(np.argsort(order[:-1], axis=1), order[1:], axis=1)
-    return Tables(order, gather, np.array(active, bool).reshape(len(gather), n // 2))
+    active = np.array(active, bool).reshape(len(gather), n // 2)
+    return Tables(order.astype(np.int32), gather.astype(np.int32), active)
 
 
 def _neighbours(n: int, first: int) -> np.ndarray:
