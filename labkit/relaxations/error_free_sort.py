@@ -27,7 +27,7 @@ from labkit.method import Scalar, choice, knob, pytree
 from labkit.record import Record
 from labkit.relaxations.network import Rule, through
 from labkit.relaxations.order import Order
-from labkit.relaxations.sorting_network import mix
+from labkit.relaxations.sorting_network import as_order, mix
 from labkit.relaxations.swap import ERRORS, soft_swap
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
@@ -75,10 +75,7 @@ def error_free_order(
     The derivative of the values is that of the network of values, which is not that of P x.
     """
     check_positive("tau", tau, "in units of x")
-    out = through(x, (tau, blend), ERROR_FREE, family, network, shares=True)
-    assert out.permutation is not None
-    places = jnp.arange(1, x.shape[-1] + 1, dtype=out.values.dtype)
-    return Order(out.values, out.permutation, jnp.einsum("...ij,i->...j", out.permutation, places))
+    return as_order(through(x, (tau, blend), ERROR_FREE, family, network, shares=True))
 
 
 @jax.custom_jvp

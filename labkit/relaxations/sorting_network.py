@@ -24,8 +24,8 @@ from labkit.claims import Claim
 from labkit.errors import check_positive
 from labkit.method import Scalar, choice, knob, pytree
 from labkit.record import Record
-from labkit.relaxations.network import Rule, comparators, through
-from labkit.relaxations.order import Order, order
+from labkit.relaxations.network import Rule, Sorted, comparators, through
+from labkit.relaxations.order import Order
 from labkit.relaxations.swap import ERRORS, response, soft_swap, swap
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
@@ -52,17 +52,26 @@ def network_permutation(
     x: Float[Array, "... n"], tau: Scalar, *, family: str = "cauchy", network: str = "bitonic"
 ) -> Float[Array, "... n n"]:
     """P, whose rows and columns sum to one, such that P x is x in softly ascending order."""
-    check_positive("tau", tau, "in units of x")
-    permutation = through(x, tau, SOFT, family, network, shares=True).permutation
-    assert permutation is not None
-    return permutation
+    return network_order(x, tau, family=family, network=network).permutation
 
 
 def network_order(
     x: Float[Array, "... n"], tau: Scalar, *, family: str = "cauchy", network: str = "bitonic"
 ) -> Order:
     """Values, permutation and ranks of x in softly ascending order."""
-    return order(network_permutation(x, tau, family=family, network=network), x)
+    check_positive("tau", tau, "in units of x")
+    return as_order(through(x, tau, SOFT, family, network, shares=True))
+
+
+def as_order(out: Sorted) -> Order:
+    """What came out of a network, with ranks.
+
+    The values are those of its wires: the derivative of P x may be infinity less infinity.
+    """
+    assert out.permutation is not None
+    places = jnp.arange(1, out.values.shape[-1] + 1, dtype=out.values.dtype)
+    ranks = jnp.einsum("...ij,i->...j", out.permutation, places)
+    return Order(out.values, out.permutation, ranks)
 
 
 def mix(a: Array, b: Array, p: Array, q: Array, tau: Scalar, family: str) -> tuple[Array, Array]:
