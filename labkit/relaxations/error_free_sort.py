@@ -130,7 +130,9 @@ class ErrorFreeSort:
         run_at = lambda x, blend, **also: through(
             x, (self.tau, blend), ERROR_FREE, self.family, "bitonic", **also
         )
-        out, hard = run_at(x, blend, shares=True, watch=True), run_at(x, 1.0, watch=True)
+        ends = jnp.stack([blend, jnp.ones_like(blend)])
+        both = jax.vmap(lambda blend: run_at(x, blend, shares=True, watch=True))(ends)
+        out, hard = (jax.tree.map(lambda part, i=i: part[i], both) for i in (0, 1))
         weights = jnp.linspace(-1.0, 1.0, len(x), dtype=x.dtype)
         spread = lambda x: run_at(x, blend).values @ weights
         noise = self.noise * jax.random.normal(jax.random.key(0), (DRAWS, len(x)), x.dtype)

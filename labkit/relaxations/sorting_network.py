@@ -91,9 +91,13 @@ class SortingNetwork:
     network: str = choice("bitonic", "odd_even")
 
     def __call__(self, tau: Float[Array, ""]) -> dict[str, Any]:
-        x, how = jnp.asarray(self.values), (self.family, self.network)
-        out = through(x, tau, SOFT, *how, shares=True, watch=True)
-        slopes = jax.jacfwd(lambda x: through(x, tau, SOFT, *how).values)(x)
+        x = jnp.asarray(self.values)
+
+        def outputs(x: Array) -> tuple[Array, Sorted]:
+            out = through(x, tau, SOFT, self.family, self.network, shares=True, watch=True)
+            return out.values, out
+
+        slopes, out = jax.jacfwd(outputs, has_aux=True)(x)
         far = jnp.asarray(FAR, x.dtype)
         return {
             "values": x,
