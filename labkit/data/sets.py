@@ -4,7 +4,7 @@
     fragments    the four quarters of one digit, to be put back in their places
 
 Every generator takes a seed first, as in `synthetic`; with `held_out` it draws from the test
-part of the digits.  Pixels are standardised.
+part of the digits.  Pixels are grey, from 0 (paper) to 1 (ink).
 """
 
 from typing import NamedTuple
@@ -57,6 +57,15 @@ def assembled(quarters: Float[np.ndarray, "... 4 16"]) -> Float[np.ndarray, "...
     return np.swapaxes(rows, -3, -2).reshape(*quarters.shape[:-2], 8, 8)
 
 
+def strip(images: Float[np.ndarray, "k 8 8"]) -> Float[np.ndarray, "8 width"]:
+    """The images side by side with a gap between them, black on white."""
+    framed = np.pad(1.0 - np.clip(images, 0.0, 1.0), ((0, 0), (0, 0), (0, 1)), constant_values=0.7)
+    return np.hstack(list(framed))[:, :-1]
+
+
 def _images(held_out: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Each pixel from its least to its largest value in the training part."""
     split = digits()
-    return (split.x_test, split.y_test) if held_out else (split.x, split.y)
+    low, span = split.x.min(axis=0), np.ptp(split.x, axis=0)
+    x, y = (split.x_test, split.y_test) if held_out else (split.x, split.y)
+    return np.clip((x - low) / np.where(span == 0, 1.0, span), 0.0, 1.0), y

@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("sorter", ["cauchy", "logistic", "optimal", "softsort"])
 def test_digits_are_put_in_order_by_scores_learned_from_orders_alone(sorter):
-    """Five digits a set, 300 sets, three seeds: 0.65 to 0.72 of the members were in place."""
+    """Five digits a set, 300 sets, three seeds: 0.73 to 0.79 of the members were in place."""
     seen, held = digit_sets(0, 300), digit_sets(1, 300, held_out=True)
     scorer = EachAlone(MLP((64, 16, 1)))
     problem = Ordering(scorer, jnp.asarray(seen.x), jnp.asarray(seen.place), sorter=sorter)
@@ -74,8 +74,8 @@ def test_digits_are_put_in_order_by_scores_learned_from_orders_alone(sorter):
     for record in runs.records:
         scores = problem.predict(record.state.w, jnp.asarray(held.x))
         members, sets = accuracy(scores, jnp.asarray(held.place))
-        assert members > 0.6  # 0.2 by chance
-        assert sets > 0.25  # 1 / 120 by chance
+        assert members > 0.65  # 0.2 by chance
+        assert sets > 0.35  # 1 / 120 by chance
 
 
 def test_attention_scores_are_permuted_with_the_members(double):
