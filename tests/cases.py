@@ -78,11 +78,13 @@ from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
+    error_free_sort,
     neural_sort,
     sinkhorn_sort,
     soft_sort,
     soft_top_k,
     softmax,
+    sorting_network,
     sparse_map,
     sparsemax,
 )
@@ -362,6 +364,24 @@ ALL = {
     "soft_top_k": Case(
         sweep(soft_top_k.TopK(), jnp.logspace(-1.0, 1.0, 9), "tau"),
         soft_top_k.views,
+        "relaxations",
+    ),
+    "sorting_network": Case(
+        sweep(
+            sorting_network.SortingNetwork(jnp.array([3.0, 1.0, 2.2, 0.0])),
+            jnp.logspace(-2.0, 0.0, 9),
+            "tau",
+        ),
+        sorting_network.views,
+        "relaxations",
+    ),
+    "error_free_sort": Case(
+        sweep(
+            error_free_sort.ErrorFreeSort(jnp.array([3.0, 1.0, 2.2, 0.0])),
+            jnp.linspace(0.0, 1.0, 9),
+            "blend",
+        ),
+        error_free_sort.views,
         "relaxations",
     ),
     "soft_sort": Case(

@@ -4,7 +4,7 @@ Reading order:
 choosing: softmax, sparsemax, sparse_map, soft_top_k, gumbel_softmax, straight_through,
 score_function, perturbed_argmax;
 ordering: order, soft_sort, neural_sort, sinkhorn_sort, isotonic, isotonic_sort,
-swap, network, sorting_network, error_free_sort, comparison;
+swap, network, sorting_network, error_free_sort, learning_to_order, comparison;
 metrics: confusion_loss, neural_ndcg;
 matching: sparse_transport, transport_pooling, metric_losses.
 """

@@ -73,10 +73,10 @@ def tables_of(n: int, network: str) -> Tables:
         half = len(idle) // 2  # idle wires take the places of a comparator that does nothing
         order.append(np.concatenate([low, idle[:half], high, idle[half:]]))
         active.append(np.arange(n // 2) < len(low))
-    order = np.array([*order, np.arange(n)], np.int32)
-    rows = np.argsort(order[:-1], axis=1).astype(np.int32)
-    gather = np.take_along_axis(rows, order[1:], axis=1)
-    return Tables(order, gather, np.array(active, bool).reshape(len(gather), n // 2))
+    order = np.array([*order, np.arange(n)])
+    gather = np.take_along_axis(np.argsort(order[:-1], axis=1), order[1:], axis=1)
+    active = np.array(active, bool).reshape(len(gather), n // 2)
+    return Tables(order.astype(np.int32), gather.astype(np.int32), active)
 
 
 def _neighbours(n: int, first: int) -> np.ndarray:

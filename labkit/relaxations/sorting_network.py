@@ -24,12 +24,12 @@ from labkit.claims import Claim
 from labkit.errors import check_positive
 from labkit.method import Scalar, choice, knob, pytree
 from labkit.record import Record
-from labkit.relaxations.network import Rule, comparators, through
-from labkit.relaxations.order import Order, order
+from labkit.relaxations.network import Rule, Sorted, comparators, through
+from labkit.relaxations.order import Order
 from labkit.relaxations.swap import ERRORS, response, soft_swap, swap
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, Raster, View
+from labkit.views import Curve, Graph, Panel, Points, Raster, View
 
 
 GAPS = np.linspace(-3.0, 3.0, 121)  # a - b, in units of x
@@ -52,17 +52,26 @@ def network_permutation(
     x: Float[Array, "... n"], tau: Scalar, *, family: str = "cauchy", network: str = "bitonic"
 ) -> Float[Array, "... n n"]:
     """P, whose rows and columns sum to one, such that P x is x in softly ascending order."""
-    check_positive("tau", tau, "in units of x")
-    permutation = through(x, tau, SOFT, family, network, shares=True).permutation
-    assert permutation is not None
-    return permutation
+    return network_order(x, tau, family=family, network=network).permutation
 
 
 def network_order(
     x: Float[Array, "... n"], tau: Scalar, *, family: str = "cauchy", network: str = "bitonic"
 ) -> Order:
     """Values, permutation and ranks of x in softly ascending order."""
-    return order(network_permutation(x, tau, family=family, network=network), x)
+    check_positive("tau", tau, "in units of x")
+    return as_order(through(x, tau, SOFT, family, network, shares=True))
+
+
+def as_order(out: Sorted) -> Order:
+    """What came out of a network, with ranks.
+
+    The values are those of its wires: the derivative of P x may be infinity less infinity.
+    """
+    assert out.permutation is not None
+    places = jnp.arange(1, out.values.shape[-1] + 1, dtype=out.values.dtype)
+    ranks = jnp.einsum("...ij,i->...j", out.permutation, places)
+    return Order(out.values, out.permutation, ranks)
 
 
 def mix(a: Array, b: Array, p: Array, q: Array, tau: Scalar, family: str) -> tuple[Array, Array]:
@@ -82,9 +91,13 @@ class SortingNetwork:
     network: str = choice("bitonic", "odd_even")
 
     def __call__(self, tau: Float[Array, ""]) -> dict[str, Any]:
-        x, how = jnp.asarray(self.values), (self.family, self.network)
-        out = through(x, tau, SOFT, *how, shares=True, watch=True)
-        slopes = jax.jacfwd(lambda x: through(x, tau, SOFT, *how).values)(x)
+        x = jnp.asarray(self.values)
+
+        def outputs(x: Array) -> tuple[Array, Sorted]:
+            out = through(x, tau, SOFT, self.family, self.network, shares=True, watch=True)
+            return out.values, out
+
+        slopes, out = jax.jacfwd(outputs, has_aux=True)(x)
         far = jnp.asarray(FAR, x.dtype)
         return {
             "values": x,
@@ -139,11 +152,12 @@ def _network(record: Record) -> Panel:
     for layer, row in enumerate(partner):
         pairs = [(low, high) for low, high in enumerate(row) if low < high]
         for place, pair in enumerate(pairs, 1):
-            x += [layer + 0.2 + 0.6 * place / (len(pairs) + 1)] * 2 + [np.nan]
-            y += [*(wire + 1 for wire in pair), np.nan]
+            x += [layer + 0.1 + 0.8 * place / (len(pairs) + 1)] * 2
+            y += [wire + 1 for wire in pair]
+    swaps = np.arange(len(x)).reshape(-1, 2)
     marks = [
         Raster(wires.T, np.arange(len(wires)), np.arange(1, n + 1), "value"),
-        Curve(np.array(x), np.array(y), "swap", "over field"),
+        Graph(np.array(x), np.array(y), swaps, label="swap", role="ghost"),
     ]
     return Panel("Values on the wires", marks, "layer", "wire")
 

@@ -37,8 +37,6 @@ ERRORS = {
 
 def swap(v: Float[Array, "..."], family: str = "cauchy") -> Float[Array, "..."]:
     """f(v), the share that stays on its wire, where v = (b - a) / tau."""
-    if family not in ERRORS:
-        raise refusal("family", family, f"one of {', '.join(ERRORS)}")
     return _swap(_bounded(v), family)
 
 
@@ -116,6 +114,8 @@ def _bounded(v: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def _wrong(u: Float[Array, "..."], family: str) -> Float[Array, "..."]:
     """1 - f(u) for u >= 0, to the last digit however large u is."""
+    if family not in ERRORS:
+        raise refusal("family", family, f"one of {', '.join(ERRORS)}")
     if family == "logistic":
         return jax.nn.sigmoid(-4.0 * u)
     if family == "reciprocal":
