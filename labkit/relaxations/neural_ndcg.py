@@ -38,9 +38,9 @@ from labkit.relaxations.ranking_metrics import (
     Scores,
     discounts,
     gains,
+    lists,
     ndcg,
     normalised,
-    valid,
 )
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
@@ -57,20 +57,23 @@ def soft_ndcg(
     transposed: bool = False,
 ) -> Float[Array, "..."]:
     """NDCG~ of each list; the loss is what it lacks to 1.  `tau` > 0 is in units of the scores."""
-    p, there = ranking(scores, tau, mask), valid(scores, mask)
-    gain, discount = gains(grades, there), discounts(p.shape[-1])
+    scores, grades, there = lists(scores, grades, mask)
+    p, gain, discount = (
+        ranking(scores, tau, there),
+        gains(grades, there),
+        discounts(there.shape[-1]),
+    )
     if transposed:
         shares = doubly_stochastic(jnp.swapaxes(p, -2, -1), rounds)
-        dcg = jnp.einsum("...j,...ji,i->...", gain, shares, discount)
-    else:
-        dcg = jnp.einsum("i,...ij,...j->...", discount, doubly_stochastic(p, rounds), gain)
-    return normalised(dcg, grades, there)
+        return normalised(jnp.einsum("...j,...ji,i->...", gain, shares, discount), gain)
+    shares = doubly_stochastic(p, rounds)
+    return normalised(jnp.einsum("i,...ij,...j->...", discount, shares, gain), gain)
 
 
 def ranking(scores: Scores, tau: Scalar, mask: Mask | None = None) -> Float[Array, "... n n"]:
     """P of the scores in descending order [place, item], padded items in the last places."""
     check_positive("tau", tau, "in units of the scores")
-    there, scores = valid(scores, mask), jnp.asarray(scores, jnp.result_type(scores, float))
+    scores, _, there = lists(scores, 0.0, mask)
     lowest = jnp.where(there, stop_gradient(scores), jnp.inf).min(axis=-1, keepdims=True)
     # 200 tau further nothing is shared: exp(-200) is 0 beside 1.
     below = jnp.where(jnp.isfinite(lowest), lowest, 0.0) - 200.0 * tau
@@ -98,16 +101,14 @@ class NeuralNdcg:
     rounds: int = size(50, 0, 200, about="of columns, then rows")
 
     def __call__(self, tau: Float[Array, ""]) -> dict[str, Any]:
-        soft = lambda scores: soft_ndcg(scores, self.grades, tau, self.rounds)
-        value, slope = jax.value_and_grad(soft)(self.scores)
+        soft = lambda s, turned: soft_ndcg(s, self.grades, tau, self.rounds, transposed=turned)
+        value, slope = jax.value_and_grad(soft)(self.scores, False)
         p = doubly_stochastic(ranking(self.scores, tau), self.rounds)
         return {
             "scores": self.scores,
             "grades": self.grades,
             "ndcg_soft": value,
-            "ndcg_transposed": soft_ndcg(
-                self.scores, self.grades, tau, self.rounds, transposed=True
-            ),
+            "ndcg_transposed": soft(self.scores, True),
             "ndcg_true": ndcg(self.scores, self.grades),
             "slope": slope,
             "permutation": p,
@@ -139,7 +140,8 @@ def _scores(record: Record) -> Panel:
         Points(at, scores, "scores", "iterates", "function.scores"),
         Arrows(at, scores, 0.0 * push, push, "where the gradient moves them", "gradient"),
     ]
-    return Panel(f"Drag the scores (arrows: tau {record['tau'][row]:.2g})", marks, "item", "score")
+    title = f"Drag the scores (arrows: tau {record['tau'][row]:.2g})"
+    return Panel(title, marks, "item", "score", y_range=(-3.5, 3.5))
 
 
 def _grades(record: Record) -> Panel:
@@ -193,7 +195,6 @@ def claim(record: Record) -> Claim:
     hard = record["tau"] <= gap / 16
     soft = np.stack([record[name][hard] for name in ("ndcg_soft", "ndcg_transposed")])
     seen = np.abs(soft - record["ndcg_true"][hard]).max() if hard.any() else np.nan
-    # 4 exp(-16) is 5e-7, less the share of it that discounts and gains let through; the rest
-    # is float32.
+    # 4 exp(-16) is 5e-7; the rest is float32.
     sentence = "Largest distance of NDCG~ from NDCG where tau is at most gap / 16"
     return Claim(seen, 0.0, 2e-6, sentence, kind="exact")
