@@ -8,7 +8,6 @@ from labkit import Adam, Descent, run
 from labkit.models import MLP
 from labkit.relaxations.neural_ndcg import soft_ndcg
 from labkit.relaxations.ranking_lists import (
-    Lists,
     Ranking,
     digits_lists,
     synthetic_lists,
@@ -65,13 +64,15 @@ def test_the_loss_is_what_the_soft_metric_lacks():
 
 @pytest.mark.slow
 def test_on_digits_a_linear_scorer_ranks_better_for_the_metric_than_for_squared_errors():
-    """Held-out NDCG, five draws of lists: the mean and the worst difference."""
+    """Held-out NDCG over five draws of 40 lists: seen 0.008 to 0.017 apart, 0.014 in the mean."""
     test, apart = digits_lists(99, 100, test=True), []
     for seed in range(5):
         found = {}
         for objective in ("NeuralNDCG", "squared error"):
-            problem = Ranking(MLP((64, 1), scale=0.1), digits_lists(seed), objective=objective)
-            w = run(Descent(problem, Adam(lr=0.02)), 300, every=300).state.w
-            found[objective] = float(problem.ndcg(w, Lists(*test)))
+            model, lists = MLP((64, 1), scale=0.1), digits_lists(seed)
+            problem = Ranking(model, lists, objective=objective, rounds=5)
+            w = run(Descent(problem, Adam(lr=0.02)), 200, every=200).state.w
+            found[objective] = float(problem.ndcg(w, test))
         apart.append(found["NeuralNDCG"] - found["squared error"])
-    assert np.mean(apart) > 0.005, apart
+    assert np.mean(apart) > 0.007, apart
+    assert min(apart) > 0, apart
