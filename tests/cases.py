@@ -79,6 +79,7 @@ from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
     error_free_sort,
+    neural_ndcg,
     neural_sort,
     sinkhorn_sort,
     soft_sort,
@@ -382,6 +383,11 @@ ALL = {
             "blend",
         ),
         error_free_sort.views,
+        "relaxations",
+    ),
+    "neural_ndcg": Case(
+        sweep(neural_ndcg.NeuralNdcg(rounds=3), jnp.logspace(-2.0, 1.0, 9), "tau"),
+        neural_ndcg.views,
         "relaxations",
     ),
     "soft_sort": Case(
