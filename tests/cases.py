@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import rewriter
 
 from labkit import Adam, Descent, Momentum, RmsProp, Sgd, chain, descent, replace, sweep
@@ -77,7 +78,7 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort
+from labkit.relaxations import soft_sort, sparse_transport, transport_problems
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -331,6 +332,13 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "sparse_transport": Case(
+        sparse_transport.SparseTransport(
+            transport_problems.Clouds(np.eye(3)[:, :2], np.array([[0.5, 0.2], [-0.3, 0.4]]))
+        ),
+        sparse_transport.views,
         "relaxations",
     ),
 }

@@ -1,0 +1,198 @@
+"""Optimal transport with at most k sources for each target.
+
+    minimize  <C, T> + tau/2 |T|^2   such that   T 1 = a,  T' 1 = b,  T >= 0,  |T_:j|_0 <= k
+
+Counting nonzeros is not convex.  But with row potentials alpha given, each column is found at
+once (`sparse_column`), and what is left is concave in alpha:
+
+    D_k(alpha)  =  <alpha, a> - sum_j Omega*_kj(alpha - C_:j)
+    alpha      <-  alpha + lr / sqrt(step) (a - T 1),           T the columns at alpha
+
+or a step of L-BFGS; the best alpha so far is kept.  max D_k is a lower bound of the problem above
+and falls with k.  D_1 is the linear program plus tau/2 |b|^2, D_m quadratic transport, and once
+the quadratic plan has no more than k in a column D_k is D_m.  At k = m the gradient is continuous
+and the best plan has the row sums a.  Below, the best alpha may sit on a kink, where scores tie
+and no choice among the columns need have these sums: strong duality fails, and mass is in wrong
+rows.  It is what to look for as k goes from 1 to m.
+
+tau > 0, the gamma of the paper, is in units of cost per mass; (c C, c tau) has the same plan.
+
+Source: S142, Sparsity-Constrained Optimal Transport.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from labkit.claims import Claim
+from labkit.method import Latest, choice, knob, method, size
+from labkit.record import Record
+from labkit.relaxations.sparse_column import semi_dual
+from labkit.relaxations.transport_problems import Clouds, Transport, linear_program, strokes
+from labkit.run import run
+from labkit.views import Bars, Curve, Mark, Panel, Points, Raster, View
+
+
+class State(NamedTuple):
+    alpha: Float[Array, "m m"]  # row k - 1: the potentials of D_k
+    rule: Any  # of the ascent, likewise
+    best: Float[Array, "m m"]  # the potentials of the largest D_k so far
+    dual: Float[Array, " m"]  # and its value
+
+
+@method
+class SparseTransport:
+    """Ascent of D_1 ... D_m side by side; the plan seen is that of `k` (of m, where k is larger).
+
+    L-BFGS needs a few dozen steps, also at small tau, but takes longer to compile.
+    """
+
+    problem: Transport = Clouds()
+    tau: float = knob(3.0, 0.1, 30.0, log=True, about="softness, cost per mass")
+    k: int = size(2, 1, 8, about="most sources of a target")
+    lr: float = knob(2.0, 0.1, 10.0, log=True, live=True, about="of supergradient steps")
+    ascent: str = choice("supergradient", "L-BFGS")
+
+    steps = 400
+
+    def init(self, key) -> State:
+        del key
+        cost, _, _ = self.problem.terms()
+        zero = jnp.zeros((len(cost), len(cost)), cost.dtype)
+        return State(zero, jax.vmap(self._rule().init)(zero), zero, self._at(zero)[0])
+
+    def step(self, state: State, key) -> State:
+        del key
+        terms, rule = self.problem.terms(), self._rule()
+        rows = terms[1]
+
+        def one(alpha, before, dual, plan, k):
+            grad = plan.sum(axis=1) - rows  # of -D_k, which is to fall
+            loss = lambda alpha: -semi_dual(alpha, terms, k, self.tau)[0]
+            update, after = rule.update(grad, before, alpha, value=-dual, grad=grad, value_fn=loss)
+            return alpha + update, after
+
+        counts = jnp.arange(1, len(rows) + 1)
+        alpha, after = jax.vmap(one)(state.alpha, state.rule, *self._at(state.alpha), counts)
+        dual, _ = self._at(alpha)
+        best = jnp.where((dual > state.dual)[:, None], alpha, state.best)
+        return State(alpha, after, best, jnp.maximum(dual, state.dual))
+
+    def observe(self, state: State) -> dict[str, Any]:
+        cost, rows, columns = self.problem.terms()
+        _, plans = self._at(state.best)
+        wrong = jnp.abs(plans.sum(axis=2) - rows[None])
+        value = cost[None] * plans + self.tau / 2 * plans**2
+        shown = min(self.k, len(cost))
+        return {
+            "dual": state.dual,
+            "value": value.sum(axis=(1, 2)),
+            "violation": wrong.sum(axis=1) / 2,
+            "nonzeros": (plans > 0).sum(axis=1).max(axis=1),
+            "plan": plans[shown - 1],
+            "k": jnp.asarray(shown),
+            "tau": jnp.asarray(self.tau, cost.dtype),
+            "cost": Latest(cost),
+            "rows": Latest(rows),
+            "columns": Latest(columns),
+            **self.problem.seen(),
+        }
+
+    def _rule(self) -> Any:
+        if self.ascent == "L-BFGS":
+            # optax's own line search takes three times as long to compile.
+            return optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(20))
+        return optax.with_extra_args_support(optax.sgd(lambda t: self.lr / jnp.sqrt(t + 1.0)))
+
+    def _at(self, alpha: Float[Array, "m m"]) -> tuple[Float[Array, " m"], Float[Array, "m m n"]]:
+        """D_k and its columns at row k - 1 of `alpha`, for each k."""
+        of = lambda alpha, k: semi_dual(alpha, self.problem.terms(), k, self.tau)
+        return jax.vmap(of)(alpha, jnp.arange(1, len(alpha) + 1))
+
+
+def example() -> SparseTransport:
+    """Six points carried to five, at most two for each."""
+    return SparseTransport()
+
+
+@cache
+def demo() -> Record:
+    """The example, every tenth step seen."""
+    return run(example(), every=10)
+
+
+def linear_bound(record: Record) -> float:
+    """LP + tau/2 |b|^2, the maximum of D_1."""
+    columns = record.last("columns")
+    value, _ = linear_program(record.last("cost"), record.last("rows"), columns)
+    return float(value + record.last("tau") / 2 * (columns**2).sum())
+
+
+def _clouds(record: Record) -> Panel:
+    sources, targets = record.last("sources"), record.last("targets")
+    title = f"Plan of at most {record.last('k')} for each target"
+    marks: list[Mark] = [
+        Curve(*strokes(record.last("plan"), sources, targets), "mass carried", "plan"),
+        Points(*sources.T, "sources: drag", "iterates", "problem.sources"),
+        Points(*targets.T, "targets: drag", "target", "problem.targets"),
+    ]
+    return Panel(title, marks, "x", "y", equal=True, x_range=(-1.3, 1.3), y_range=(-1.3, 1.3))
+
+
+def _plan(record: Record) -> Panel:
+    plan = record.last("plan")
+    places = [np.arange(1, size + 1) for size in plan.shape]
+    title = f"The plan, k = {record.last('k')}"
+    return Panel(title, [Raster(plan, places[1], places[0], "mass")], "target", "source")
+
+
+def _dual(record: Record) -> Panel:
+    dual = record.last("dual")
+    counts = np.arange(1, len(dual) + 1)
+    top, k = linear_bound(record), record.last("k")
+    marks: list[Mark] = [
+        Curve(counts, np.full(len(dual), top), "LP + tau/2 |b|²", "threshold"),
+        Curve(counts, dual, "best D_k so far", "iterates"),
+        Points(np.array([k]), dual[k - 1 : k], "the plan shown", "start"),
+    ]
+    return Panel("What the dual reaches", marks, "k", "cost")
+
+
+def _violation(record: Record) -> Panel:
+    wrong = record.last("violation") / record.last("rows").sum()
+    marks = [Bars(np.arange(1, len(wrong) + 1), wrong, "at the best potentials", "iterates")]
+    return Panel("Mass in wrong rows", marks, "k", "share of all mass")
+
+
+views: list[View] = [_clouds, _plan, _dual, _violation]
+
+
+def say(record: Record) -> str:
+    """The dual between its two ends, and the mass in wrong rows."""
+    dual, k = record.last("dual"), record.last("k")
+    wrong = record.last("violation")[k - 1] / record.last("rows").sum()
+    ends = f"linear program {linear_bound(record):.4g}, quadratic {dual[-1]:.4g}"
+    return (
+        f"Step {record.steps[-1]}, k = {k}: dual {dual[k - 1]:.4g} ({ends}), "
+        f"{wrong:.1%} of the mass in wrong rows."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """S142: k-sparse columns between the linear program (k = 1) and quadratic transport (k = m).
+
+    Four numbers, each 1: D_1 / (LP + tau/2 |b|^2); D_m / the value of its plan; the share of k
+    whose columns have no more than k nonzeros; and of k with D_k no lower than D_(k + 1).
+    """
+    dual, counts = record.last("dual"), np.arange(1, len(record.last("dual")) + 1)
+    sparse = record.last("nonzeros") <= counts
+    # What ascent leaves open may turn two equal ones round.
+    falling = dual[:-1] >= dual[1:] - 1e-3 * np.abs(dual[-1])
+    ends = [dual[0] / linear_bound(record), dual[-1] / record.last("value")[-1]]
+    sentence = "D_1 / linear program; D_m / its plan; shares of k sparse enough, and in order"
+    return Claim([*ends, sparse.mean(), falling.mean()], 1.0, 0.01, sentence)
