@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import rewriter
 
 from labkit import Adam, Descent, Momentum, RmsProp, Sgd, chain, descent, replace, sweep
@@ -336,7 +335,7 @@ ALL = {
     ),
     "sparse_transport": Case(
         sparse_transport.SparseTransport(
-            transport_problems.Clouds(np.eye(3)[:, :2], np.array([[0.5, 0.2], [-0.3, 0.4]]))
+            transport_problems.Clouds(jnp.eye(3)[:, :2], jnp.array([[0.5, 0.2], [-0.3, 0.4]]))
         ),
         sparse_transport.views,
         "relaxations",

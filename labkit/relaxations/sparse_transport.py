@@ -38,11 +38,16 @@ from labkit.run import run
 from labkit.views import Bars, Curve, Mark, Panel, Points, Raster, View
 
 
+class Found(NamedTuple):
+    dual: Float[Array, " m"]  # D_k at the potentials, in row k - 1
+    plan: Float[Array, "m m n"]  # the columns there
+    alpha: Float[Array, "m m"]  # the potentials
+
+
 class State(NamedTuple):
-    alpha: Float[Array, "m m"]  # row k - 1: the potentials of D_k
-    rule: Any  # of the ascent, likewise
-    best: Float[Array, "m m"]  # the potentials of the largest D_k so far
-    dual: Float[Array, " m"]  # and its value
+    now: Found
+    best: Found
+    rule: Any  # of the ascent
 
 
 @method
@@ -64,33 +69,34 @@ class SparseTransport:
         del key
         cost, _, _ = self.problem.terms()
         zero = jnp.zeros((len(cost), len(cost)), cost.dtype)
-        return State(zero, jax.vmap(self._rule().init)(zero), zero, self._at(zero)[0])
+        start = self._at(zero)
+        return State(start, start, jax.vmap(self._rule().init)(zero))
 
     def step(self, state: State, key) -> State:
         del key
         terms, rule = self.problem.terms(), self._rule()
-        rows = terms[1]
 
-        def one(alpha, before, dual, plan, k):
-            grad = plan.sum(axis=1) - rows  # of -D_k, which is to fall
+        def one(found: Found, before, k):
+            grad = found.plan.sum(axis=1) - terms[1]  # of -D_k, which is to fall
             loss = lambda alpha: -semi_dual(alpha, terms, k, self.tau)[0]
-            update, after = rule.update(grad, before, alpha, value=-dual, grad=grad, value_fn=loss)
-            return alpha + update, after
+            more = {"value": -found.dual, "grad": grad, "value_fn": loss}
+            update, after = rule.update(grad, before, found.alpha, **more)
+            return found.alpha + update, after
 
-        counts = jnp.arange(1, len(rows) + 1)
-        alpha, after = jax.vmap(one)(state.alpha, state.rule, *self._at(state.alpha), counts)
-        dual, _ = self._at(alpha)
-        best = jnp.where((dual > state.dual)[:, None], alpha, state.best)
-        return State(alpha, after, best, jnp.maximum(dual, state.dual))
+        counts = jnp.arange(1, len(terms[1]) + 1)
+        alpha, after = jax.vmap(one)(state.now, state.rule, counts)
+        now = self._at(alpha)
+        better = lambda a, b: jax.vmap(jnp.where)(now.dual > state.best.dual, a, b)
+        return State(now, jax.tree.map(better, now, state.best), after)
 
     def observe(self, state: State) -> dict[str, Any]:
         cost, rows, columns = self.problem.terms()
-        _, plans = self._at(state.best)
+        plans = state.best.plan
         wrong = jnp.abs(plans.sum(axis=2) - rows[None])
         value = cost[None] * plans + self.tau / 2 * plans**2
         shown = min(self.k, len(cost))
         return {
-            "dual": state.dual,
+            "dual": state.best.dual,
             "value": value.sum(axis=(1, 2)),
             "violation": wrong.sum(axis=1) / 2,
             "nonzeros": (plans > 0).sum(axis=1).max(axis=1),
@@ -109,10 +115,9 @@ class SparseTransport:
             return optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(20))
         return optax.with_extra_args_support(optax.sgd(lambda t: self.lr / jnp.sqrt(t + 1.0)))
 
-    def _at(self, alpha: Float[Array, "m m"]) -> tuple[Float[Array, " m"], Float[Array, "m m n"]]:
-        """D_k and its columns at row k - 1 of `alpha`, for each k."""
+    def _at(self, alpha: Float[Array, "m m"]) -> Found:
         of = lambda alpha, k: semi_dual(alpha, self.problem.terms(), k, self.tau)
-        return jax.vmap(of)(alpha, jnp.arange(1, len(alpha) + 1))
+        return Found(*jax.vmap(of)(alpha, jnp.arange(1, len(alpha) + 1)), alpha)
 
 
 def example() -> SparseTransport:
@@ -135,11 +140,12 @@ def linear_bound(record: Record) -> float:
 
 def _clouds(record: Record) -> Panel:
     sources, targets = record.last("sources"), record.last("targets")
+    x, y = strokes(record.last("plan"), sources, targets)
     title = f"Plan of at most {record.last('k')} for each target"
     marks: list[Mark] = [
-        Curve(*strokes(record.last("plan"), sources, targets), "mass carried", "plan"),
-        Points(*sources.T, "sources: drag", "iterates", "problem.sources"),
-        Points(*targets.T, "targets: drag", "target", "problem.targets"),
+        Curve(x, y, "mass carried", "plan"),
+        Points(sources[:, 0], sources[:, 1], "sources: drag", "iterates", "problem.sources"),
+        Points(targets[:, 0], targets[:, 1], "targets: drag", "target", "problem.targets"),
     ]
     return Panel(title, marks, "x", "y", equal=True, x_range=(-1.3, 1.3), y_range=(-1.3, 1.3))
 

@@ -101,8 +101,8 @@ def routing(tokens: int = 24) -> Costs:
     features = centred @ directions.T
     chosen, keys = features[: tokens // 4].reshape(-1, 8), features.mean(axis=0)
     cost = ((chosen[:, None] - keys) ** 2).sum(axis=-1)
-    masses = (np.full(size, 1.0 / size, np.float32) for size in cost.shape)
-    return Costs(np.asarray(cost / cost.mean(), np.float32), *masses)
+    rows, columns = (jnp.full(size, 1.0 / size) for size in cost.shape)
+    return Costs(jnp.asarray(cost / cost.mean(), rows.dtype), rows, columns)
 
 
 def linear_program(
