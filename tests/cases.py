@@ -335,7 +335,8 @@ ALL = {
     ),
     "sparse_transport": Case(
         sparse_transport.SparseTransport(
-            transport_problems.Clouds(jnp.eye(3)[:, :2], jnp.array([[0.5, 0.2], [-0.3, 0.4]]))
+            transport_problems.Clouds(jnp.eye(3)[:, :2], jnp.array([[0.5, 0.2], [-0.3, 0.4]])),
+            k=8,  # more than there are sources
         ),
         sparse_transport.views,
         "relaxations",
