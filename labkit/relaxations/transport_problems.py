@@ -123,6 +123,7 @@ def sparse_optimum(terms: Terms, k: int, tau: float) -> float:
     enough to look at those where this T is positive.  Infinite where no plan is so sparse.
     """
     cost, rows, columns = (np.asarray(term, float) for term in terms)
+    columns = columns * rows.sum() / columns.sum()  # float32 masses differ in the last digit
     m, n = cost.shape
     column = [s for s in itertools.product((0.0, 1.0), repeat=m) if 1 <= sum(s) <= k]
     if len(column) ** n > 20_000:
