@@ -8,12 +8,11 @@ once (`sparse_column`), and what is left is concave in alpha:
     D_k(alpha)  =  <alpha, a> - sum_j Omega*_kj(alpha - C_:j)
     alpha      <-  alpha + lr / sqrt(step) (a - T 1),           T the columns at alpha
 
-or a step of L-BFGS; the best alpha so far is kept.  max D_k is a lower bound of the problem above
-and falls with k.  D_1 is the linear program plus tau/2 |b|^2, D_m quadratic transport, and once
-the quadratic plan has no more than k in a column D_k is D_m.  At k = m the gradient is continuous
-and the best plan has the row sums a.  Below, the best alpha may sit on a kink, where scores tie
-and no choice among the columns need have these sums: strong duality fails, and mass is in wrong
-rows.  It is what to look for as k goes from 1 to m.
+or a step of L-BFGS; the best alpha is kept.  max D_k is a lower bound of the problem above and
+falls with k.  D_1 is the linear program plus tau/2 |b|^2, D_m quadratic transport.  At k = m the
+gradient is continuous and the best plan has the row sums a.  Below, the best alpha may sit on a
+kink, where scores tie and no choice among the columns need have these sums: mass is in wrong
+rows, and strong duality may fail.  It is what to look for as k goes from 1 to m.
 
 tau > 0, the gamma of the paper, is in units of cost per mass; (c C, c tau) has the same plan.
 
@@ -111,7 +110,7 @@ class SparseTransport:
 
     def _rule(self) -> Any:
         if self.ascent == "L-BFGS":
-            # optax's own line search takes three times as long to compile.
+            # The default line search takes longer to compile.
             return optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(20))
         return optax.with_extra_args_support(optax.sgd(lambda t: self.lr / jnp.sqrt(t + 1.0)))
 
@@ -152,17 +151,16 @@ def _clouds(record: Record) -> Panel:
 
 def _plan(record: Record) -> Panel:
     plan = record.last("plan")
-    places = [np.arange(1, size + 1) for size in plan.shape]
+    sources, targets = (np.arange(1, size + 1) for size in plan.shape)
     title = f"The plan, k = {record.last('k')}"
-    return Panel(title, [Raster(plan, places[1], places[0], "mass")], "target", "source")
+    return Panel(title, [Raster(plan, targets, sources, "mass")], "target", "source")
 
 
 def _dual(record: Record) -> Panel:
-    dual = record.last("dual")
-    counts = np.arange(1, len(dual) + 1)
-    top, k = linear_bound(record), record.last("k")
+    dual, k = record.last("dual"), record.last("k")
+    counts, top = np.arange(1, len(dual) + 1), np.full(len(dual), linear_bound(record))
     marks: list[Mark] = [
-        Curve(counts, np.full(len(dual), top), "LP + tau/2 |b|²", "threshold"),
+        Curve(counts, top, "LP + tau/2 |b|²", "threshold"),
         Curve(counts, dual, "best D_k so far", "iterates"),
         Points(np.array([k]), dual[k - 1 : k], "the plan shown", "start"),
     ]
@@ -183,10 +181,8 @@ def say(record: Record) -> str:
     dual, k = record.last("dual"), record.last("k")
     wrong = record.last("violation")[k - 1] / record.last("rows").sum()
     ends = f"linear program {linear_bound(record):.4g}, quadratic {dual[-1]:.4g}"
-    return (
-        f"Step {record.steps[-1]}, k = {k}: dual {dual[k - 1]:.4g} ({ends}), "
-        f"{wrong:.1%} of the mass in wrong rows."
-    )
+    reached = f"Step {record.steps[-1]}, k = {k}: dual {dual[k - 1]:.4g} ({ends})"
+    return f"{reached}, {wrong:.1%} of the mass in wrong rows."
 
 
 def claim(record: Record) -> Claim:
@@ -195,8 +191,8 @@ def claim(record: Record) -> Claim:
     Four numbers, each 1: D_1 / (LP + tau/2 |b|^2); D_m / the value of its plan; the share of k
     whose columns have no more than k nonzeros; and of k with D_k no lower than D_(k + 1).
     """
-    dual, counts = record.last("dual"), np.arange(1, len(record.last("dual")) + 1)
-    sparse = record.last("nonzeros") <= counts
+    dual = record.last("dual")
+    sparse = record.last("nonzeros") <= np.arange(1, len(dual) + 1)
     # What ascent leaves open may turn two equal ones round.
     falling = dual[:-1] >= dual[1:] - 1e-3 * np.abs(dual[-1])
     ends = [dual[0] / linear_bound(record), dual[-1] / record.last("value")[-1]]

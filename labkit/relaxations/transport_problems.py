@@ -116,7 +116,7 @@ def linear_program(
     return found.fun, found.eqlin.marginals[:m]
 
 
-def sparse_optimum(terms: Terms, k: int, tau: float) -> float:
+def sparse_optimum(terms: tuple[Any, Any, Any], k: int, tau: float) -> float:
     """The least <C, T> + tau/2 |T|^2 of plans with at most k nonzeros in a column, by enumeration.
 
     Over one support T = (A' lambda - C) / tau with A T the masses; among all supports it is
