@@ -232,7 +232,7 @@ def test_the_duals_fall_with_k_and_columns_have_no_more_than_k(seed):
     assert (seen["nonzeros"] <= np.arange(1, 7)).all()
     dense = seen["nonzeros"][-1]
     np.testing.assert_allclose(seen["dual"][dense - 1 :], seen["dual"][-1], atol=1e-6)
-    assert seen["violation"][0] > 0.05
+    assert seen["violation"][0] > 0.1  # 0.33, 0.13 and 0.26 of the mass
 
 
 @pytest.mark.parametrize("seed", SEEDS)
