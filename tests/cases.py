@@ -87,7 +87,9 @@ from labkit.relaxations import (
     softmax,
     sorting_network,
     sparse_map,
+    sparse_transport,
     sparsemax,
+    transport_problems,
 )
 from labkit.rules import ClipNorm
 from labkit.views import View
@@ -388,6 +390,14 @@ ALL = {
     "neural_ndcg": Case(
         sweep(neural_ndcg.NeuralNdcg(rounds=3), jnp.logspace(-2.0, 1.0, 9), "tau"),
         neural_ndcg.views,
+        "relaxations",
+    ),
+    "sparse_transport": Case(
+        sparse_transport.SparseTransport(
+            transport_problems.Clouds(jnp.eye(3)[:, :2], jnp.array([[0.5, 0.2], [-0.3, 0.4]])),
+            k=8,  # more than there are sources
+        ),
+        sparse_transport.views,
         "relaxations",
     ),
     "soft_sort": Case(

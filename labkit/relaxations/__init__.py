@@ -6,5 +6,5 @@ score_function, perturbed_argmax;
 ordering: order, soft_sort, neural_sort, sinkhorn_sort, isotonic, isotonic_sort,
 swap, network, sorting_network, error_free_sort, learning_to_order, comparison;
 metrics: confusion_loss, neural_ndcg;
-matching: sparse_transport, transport_pooling, metric_losses.
+matching: sparse_column, transport_problems, sparse_transport, transport_pooling, metric_losses.
 """
