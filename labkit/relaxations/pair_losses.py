@@ -16,7 +16,7 @@ of different classes are not driven apart.  `anchors` [n] says which points coun
 when not given.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.nn import logsumexp, relu, softplus
@@ -30,7 +30,6 @@ Embeddings = Float[Array, "n d"]
 Labels = Int[Array, " n"]
 Anchors = Bool[Array, " n"] | None
 MINING = ("all", "semi-hard", "batch-hard")
-Mining = Literal["all", "semi-hard", "batch-hard"]
 
 
 class Pairs(NamedTuple):
@@ -72,7 +71,7 @@ def triplets(
     z: Embeddings,
     labels: Labels,
     margin: Scalar = 0.5,
-    mining: Mining = "all",
+    mining: str = "all",
     anchors: Anchors = None,
 ) -> Bool[Array, "n n n"]:
     """The triplets [a, p, n] that mining keeps.
@@ -106,7 +105,7 @@ def triplet(
     z: Embeddings,
     labels: Labels,
     margin: Scalar = 0.5,
-    mining: Mining = "all",
+    mining: str = "all",
     anchors: Anchors = None,
 ) -> Float[Array, ""]:
     """Mean of [d_ap^2 - d_an^2 + margin]+ over the triplets that mining keeps."""
