@@ -77,7 +77,7 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort
+from labkit.relaxations import metric_losses, soft_sort
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -331,6 +331,11 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "metric_losses": Case(
+        metric_losses.FreeEmbeddings(metric_losses.FreePoints(classes=2, each=2, dimension=2)),
+        metric_losses.views,
         "relaxations",
     ),
 }
