@@ -30,7 +30,8 @@ def test_a_perfect_ranking_has_ones_and_labels_in_a_line_of_chance_their_share()
     labels = np.repeat([0, 1], 50)
     assert retrieval(np.eye(2)[labels], labels) == (1.0, 1.0)
     chance = retrieval(np.random.default_rng(0).normal(size=(100, 30)), labels)
-    assert abs(chance.mean_average_precision - 49 / 99) < 0.05  # seen: 0.01 over ten seeds
+    # above the share, as of so few the average precision is: by .013 to .030 over ten seeds
+    assert abs(chance.mean_average_precision - 49 / 99) < 0.05
 
 
 def test_a_vanishing_embedding_is_far_from_all():
@@ -39,7 +40,7 @@ def test_a_vanishing_embedding_is_far_from_all():
 
 
 def test_labels_that_are_all_different_are_refused():
-    with pytest.raises(ValueError, match="labels = .* is refused; accepted: two rows or more"):
+    with pytest.raises(ValueError, match=r"labels = .* is refused; accepted: two rows or more"):
         retrieval(np.eye(3), np.arange(3))
 
 
