@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import logsumexp, relu, softplus
 from jaxtyping import Array, Bool, Float, Int
 
@@ -43,8 +44,10 @@ class Pairs(NamedTuple):
 def pairs(labels: Labels, anchors: Anchors = None) -> Pairs:
     """The positives and the negatives of each anchor."""
     alike = labels[:, None] == labels[None, :]
-    asks = jnp.ones_like(alike) if anchors is None else anchors[:, None] & jnp.ones_like(alike)
-    return Pairs(alike & ~jnp.eye(len(labels), dtype=bool) & asks, ~alike & asks)
+    same, other = alike & ~np.eye(len(labels), dtype=bool), ~alike
+    if anchors is None:
+        return Pairs(same, other)
+    return Pairs(anchors[:, None] & same, anchors[:, None] & other)
 
 
 def unit(z: Float[Array, "... d"]) -> Float[Array, "... d"]:
