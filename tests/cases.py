@@ -79,6 +79,7 @@ from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
     error_free_sort,
+    metric_losses,
     neural_ndcg,
     neural_sort,
     sinkhorn_sort,
@@ -398,6 +399,13 @@ ALL = {
             k=8,  # more than there are sources
         ),
         sparse_transport.views,
+        "relaxations",
+    ),
+    "metric_losses": Case(
+        metric_losses.FreeEmbeddings(
+            metric_losses.FreePoints(classes=2, each=2, dimension=2), Sgd(0.1)
+        ),
+        metric_losses.views,
         "relaxations",
     ),
     "soft_sort": Case(
