@@ -77,7 +77,13 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort
+from labkit.relaxations import (
+    gumbel_softmax,
+    perturbed_argmax,
+    score_function,
+    soft_sort,
+    straight_through,
+)
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -331,6 +337,28 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "gumbel_softmax": Case(
+        replace(gumbel_softmax.example(), {"draws": 20}), gumbel_softmax.views, "relaxations"
+    ),
+    "straight_through": Case(
+        sweep(straight_through.StraightThrough(draws=20), jnp.linspace(-4.0, 4.0, 9), "bend"),
+        straight_through.views,
+        "relaxations",
+    ),
+    "score_function": Case(
+        sweep(score_function.ScoreFunction(estimates=20), jnp.linspace(-4.0, 4.0, 9), "offset"),
+        score_function.views,
+        "relaxations",
+    ),
+    "perturbed_argmax": Case(
+        sweep(
+            perturbed_argmax.PerturbedArgmax(samples=10, estimates=4),
+            jnp.logspace(-1.0, 1.0, 9),
+            "tau",
+        ),
+        perturbed_argmax.views,
         "relaxations",
     ),
 }

@@ -189,7 +189,12 @@ def _trade(record: Record) -> Panel:
         Curve(tau, deviation, "deviation of one draw", "gradient"),
         Curve(tau, lengths(record.last("bias")), "bias", "sharpness"),
         Curve(tau, tau * lengths(record.last("bias_limit")), "limit of the bias", "prediction"),
-        Curve(tau, deviation / np.sqrt(record.last("count")), "not yet resolved", "threshold"),
+        Curve(
+            tau,
+            deviation / np.sqrt(record.last("count")),
+            "standard error of the bias",
+            "threshold",
+        ),
     ]
     title = f"Gradient, over {record.last('count'):,.0f} draws"
     return Panel(title, marks, "softness tau", "length", log_x=True, log_y=True)
@@ -213,7 +218,7 @@ def _draws(record: Record) -> Panel:
     y = record.last("draws")[:300]
     around = corners(y.shape[1])
     edge, at = np.concatenate([around, around[:1]]), y @ around
-    marks = [Curve(*edge.T, "shares", "ghost"), Points(*at.T, "draws", "iterates")]
+    marks = [Curve(*edge.T, "all shares", "ghost"), Points(*at.T, "draws", "iterates")]
     return Panel(f"Draws at tau {record.last('softness'):.2g}", marks, "across", "up", equal=True)
 
 

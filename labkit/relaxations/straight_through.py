@@ -102,6 +102,7 @@ class StraightThrough:
         mean, squares = p @ slopes, p @ (slopes * slopes).sum(axis=1)
         seen = {
             "scores": self.scores,
+            "softness": jnp.asarray(self.tau, p.dtype),
             "bias": mean - exact,
             "deviation": jnp.sqrt(jnp.maximum(squares - mean @ mean, 0)),
             "expected": payoff.bias(self.scores),
@@ -139,7 +140,8 @@ NAMES = {
 def _bias(record: Record) -> Panel:
     length = lambda name: np.linalg.norm(record[name + "bias"], axis=1)
     marks = [Curve(record["bend"], length(name), label, label) for name, label in NAMES.items()]
-    return Panel("Bias of the gradient", marks, "bend of the payoff", "length")
+    title = f"Bias of the gradient, Gumbel at tau {record.last('softness'):.2g}"
+    return Panel(title, marks, "bend of the payoff", "length")
 
 
 def _deviation(record: Record) -> Panel:
