@@ -252,7 +252,7 @@ def say(record: Record) -> str:
 def limit(
     tau: Float[np.ndarray, " k"], ratio: Float[np.ndarray, " k"], error: Float[np.ndarray, " k"]
 ) -> float:
-    """What a ratio with the standard errors given goes to as tau does to 0: from a straight line."""
+    """Of a ratio with these standard errors as tau goes to 0, along a straight line."""
     return float(np.polyfit(tau, ratio, 1, w=1 / error)[-1])
 
 

@@ -174,8 +174,9 @@ def say(record: Record) -> str:
     middle = np.argmin(np.abs(record["offset"]))
     plain, other = (np.sqrt(record[name + ".exact"]) for name in NAMES)
     return (
-        f"Without a baseline the deviation goes from {plain[middle]:.2g} to {plain[-1]:.2g} as "
-        f"{record.last('offset'):.2g} is added to the payoff; leave-one-out it stays {other[-1]:.2g}."
+        f"As {record.last('offset'):.2g} is added to the payoff, the deviation goes from "
+        f"{plain[middle]:.2g} to {plain[-1]:.2g} without a baseline; leave-one-out it stays "
+        f"{other[-1]:.2g}."
     )
 
 

@@ -164,9 +164,9 @@ def say(record: Record) -> str:
     straight, flat = np.linalg.norm(record["bias"], axis=1), np.argmin(np.abs(record["bend"]))
     gumbel = np.linalg.norm(record["gumbel_straight_through.bias"], axis=1)
     return (
-        f"Straight through, the bias is {straight[flat]:.2g} at bend {record['bend'][flat]:.2g} and "
-        f"{straight[-1]:.2g} at bend {record.last('bend'):.2g}; with Gumbel noise it is "
-        f"{gumbel[flat]:.2g} and {gumbel[-1]:.2g}."
+        f"At bend {record['bend'][flat]:.2g} and {record.last('bend'):.2g} the bias is "
+        f"{straight[flat]:.2g} and {straight[-1]:.2g} straight through, {gumbel[flat]:.2g} and "
+        f"{gumbel[-1]:.2g} with Gumbel noise."
     )
 
 
