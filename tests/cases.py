@@ -82,6 +82,10 @@ from labkit.relaxations import (
     perturbed_argmax,
     score_function,
     soft_sort,
+    soft_top_k,
+    softmax,
+    sparse_map,
+    sparsemax,
     straight_through,
 )
 from labkit.rules import ClipNorm
@@ -337,6 +341,24 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "softmax": Case(
+        sweep(softmax.Softmax(), jnp.logspace(-1.0, 1.0, 9), "tau"), softmax.views, "relaxations"
+    ),
+    "sparsemax": Case(
+        sweep(sparsemax.Entmax(), jnp.logspace(-1.0, 1.0, 9), "tau"),
+        sparsemax.views,
+        "relaxations",
+    ),
+    "sparse_map": Case(
+        sweep(sparse_map.Sequence(), jnp.logspace(-1.0, 1.0, 9), "tau"),
+        sparse_map.views,
+        "relaxations",
+    ),
+    "soft_top_k": Case(
+        sweep(soft_top_k.TopK(), jnp.logspace(-1.0, 1.0, 9), "tau"),
+        soft_top_k.views,
         "relaxations",
     ),
     "gumbel_softmax": Case(

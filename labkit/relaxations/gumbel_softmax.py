@@ -31,6 +31,7 @@ from labkit.claims import Claim
 from labkit.errors import check_positive, refusal
 from labkit.method import Latest, Scalar, knob, method, pytree, replace, size
 from labkit.record import Record
+from labkit.relaxations.softmax import softmax
 from labkit.run import run
 from labkit.views import Curve, Panel, Points, View
 
@@ -46,19 +47,13 @@ def gumbel_softmax(
     `tau` > 0 is in units of the noise, whose standard deviation is 1.28.
     """
     check_positive("tau", tau, "in units of the noise")
-    return softened(perturbed(key, scores), tau)
+    return softmax(perturbed(key, scores), tau)
 
 
 def perturbed(key: Key[Array, ""], scores: Float[Array, "... n"]) -> Float[Array, "... n"]:
     """scores + g; the place of the largest is a draw from softmax(scores)."""
     # JAX draws u from [tiny, 1), so that g lies between -4.5 and 17 in float32.
     return scores + jr.gumbel(key, scores.shape, scores.dtype)
-
-
-def softened(z: Float[Array, "... n"], tau: Scalar) -> Float[Array, "... n"]:
-    """softmax(z / tau).  The largest is subtracted first, so that only zeros can overflow."""
-    top = jax.lax.stop_gradient(z.max(axis=-1, keepdims=True, initial=-jnp.inf))
-    return jax.nn.softmax((z - top) / tau, axis=-1)
 
 
 @pytree

@@ -32,7 +32,8 @@ from labkit.claims import Claim
 from labkit.errors import check_positive, refusal
 from labkit.method import Scalar, knob, pytree, size
 from labkit.record import Record
-from labkit.relaxations.gumbel_softmax import Payoff, gumbel_softmax, perturbed, softened
+from labkit.relaxations.gumbel_softmax import Payoff, gumbel_softmax, perturbed
+from labkit.relaxations.softmax import softmax
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
 from labkit.views import Curve, Panel, Points, View
@@ -49,7 +50,7 @@ def straight_through(hard: Float[Array, "..."], soft: Float[Array, "..."]) -> Fl
 def straight_through_argmax(scores: Float[Array, "... n"], tau: Scalar) -> Float[Array, "... n"]:
     """One-hot at the largest score, with the derivatives of softmax(scores / tau)."""
     check_positive("tau", tau, "in units of the scores")
-    return straight_through(_largest(scores), softened(scores, tau))
+    return straight_through(_largest(scores), softmax(scores, tau))
 
 
 def straight_through_draw(
@@ -60,7 +61,7 @@ def straight_through_draw(
     Only with `tau` 1, in units of the noise, is the gradient of a linear f exact in the mean.
     """
     check_positive("tau", tau, "in units of the noise")
-    return straight_through(_largest(perturbed(key, scores)), softened(scores, tau))
+    return straight_through(_largest(perturbed(key, scores)), softmax(scores, tau))
 
 
 def straight_through_gumbel(
@@ -94,10 +95,10 @@ class StraightThrough:
             raise refusal("worth", self.worth, accepted)
 
     def __call__(self, bend: Float[Array, ""]) -> dict[str, Any]:
-        payoff, key, p = Payoff(self.worth, bend), jr.key(0), softened(self.scores, 1.0)
+        payoff, key, p = Payoff(self.worth, bend), jr.key(0), softmax(self.scores, 1.0)
         exact = payoff.gradient(self.scores)
         # A few corners can be enumerated: no noise in what is said of the plain estimator.
-        held = lambda s, hard: payoff(straight_through(hard, softened(s, 1.0)))
+        held = lambda s, hard: payoff(straight_through(hard, softmax(s, 1.0)))
         slopes = jax.vmap(jax.grad(held), (None, 0))(self.scores, jnp.eye(len(p), dtype=p.dtype))
         mean, squares = p @ slopes, p @ (slopes * slopes).sum(axis=1)
         seen = {
