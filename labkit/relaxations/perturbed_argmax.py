@@ -3,8 +3,8 @@
     y_tau(theta) = E argmax_y <theta + tau Z, y>,    F_tau(theta) = E max_y <theta + tau Z, y>
 
 `solver(theta)` gives a y, of theta's shape, with the largest <theta, y>: the one-hot of an
-argmax, an assignment, a path.  It is only called, in JAX or (`on_host`) in NumPy.  Each entry
-of Z is standard normal, or Gumbel noise less its mean; tau > 0 is in units of theta.
+argmax, an assignment, a path.  It is only called, in JAX or in NumPy (`labkit.on_host`).  Each
+entry of Z is standard normal, or Gumbel noise less its mean; tau > 0 is in units of theta.
 
 The density of the perturbed question is smooth in theta and tau, so y_tau is, by the score
 function: with density mu, dy_tau / dtheta = E[y (-grad log mu(Z))'] / tau, where -grad log mu
@@ -64,18 +64,6 @@ def perturbed_argmax(
     return mean + jnp.tensordot(moves, y - mean[None], axes=1) / (samples - 1)
 
 
-def perturbed_max(
-    key: Key[Array, ""],
-    theta: Float[Array, "..."],
-    tau: Scalar,
-    solver: Solver,
-    samples: int = 100,
-    noise: Noise = "normal",
-) -> Float[Array, ""]:
-    """An estimate of F_tau(theta), whose gradient is that of y_tau with the same key."""
-    return fenchel_young(key, theta, jnp.zeros_like(theta), tau, solver, samples, noise)
-
-
 def fenchel_young(
     key: Key[Array, ""],
     theta: Float[Array, "..."],
@@ -88,30 +76,14 @@ def fenchel_young(
     """F_tau(theta) - <theta, y>, up to a constant the loss of theta where y is wanted.
 
     Where y is an answer of the solver the constant is 0, and no sample's share of the loss is
-    negative; where y is a mean of answers, it is the convex conjugate of F_tau at y.
+    negative; where y is a mean of answers, it is the convex conjugate of F_tau at y.  With
+    y = 0 this is F_tau itself.
     """
     moved = theta[None] + tau * _noise(key, theta, samples, noise)
     check_positive("tau", tau, "in units of theta")
     best = jax.lax.stop_gradient(jax.vmap(solver)(jax.lax.stop_gradient(moved)))
     # <tau Z, y>, which is 0 in the mean, is taken off as well: each term is a regret.
     return jnp.tensordot(moved, best - y[None], axes=moved.ndim) / samples
-
-
-def on_host(solver: Callable[[np.ndarray], np.ndarray]) -> Solver:
-    """A solver in NumPy, as one that compiled code may call: for all samples at once."""
-
-    def answers(shape: tuple[int, ...], thetas: np.ndarray) -> np.ndarray:
-        thetas = np.asarray(thetas)
-        several = thetas.reshape(-1, *shape)
-        found = [np.asarray(solver(theta), thetas.dtype) for theta in several]
-        return np.stack(found).reshape(thetas.shape) if found else thetas
-
-    def call(theta: Float[Array, "..."]) -> Float[Array, "..."]:
-        like = jax.ShapeDtypeStruct(theta.shape, theta.dtype)
-        answer = lambda thetas: answers(theta.shape, thetas)
-        return jax.pure_callback(answer, like, theta, vmap_method="expand_dims")
-
-    return call
 
 
 def one_hot_solver(theta: Float[Array, "... n"]) -> Float[Array, "... n"]:

@@ -117,7 +117,8 @@ class ScoreFunction:
         several = jnp.broadcast_to(self.scores, (self.estimates, len(p)))
         exact = exact_gradient(p, worth)
         seen = {"scores": self.scores, "gradient": exact}
-        for name, baseline in {"plain": "none", "leave_one_out": "leave-one-out"}.items():
+        kinds: dict[str, Baseline] = {"plain": "none", "leave_one_out": "leave-one-out"}
+        for name, baseline in kinds.items():
             f = lambda drawn: worth[drawn]
             found = score_function(jr.key(0), several, f, self.samples, baseline)
             seen[name + ".mean"] = found.mean(axis=0)

@@ -30,9 +30,10 @@ from jaxtyping import Array, Float, Key
 
 from labkit.claims import Claim
 from labkit.errors import check_positive, refusal
+from labkit.estimates import Payoff
 from labkit.method import Scalar, knob, pytree, size
 from labkit.record import Record
-from labkit.relaxations.gumbel_softmax import Payoff, gumbel_softmax, perturbed
+from labkit.relaxations.gumbel_softmax import gumbel_softmax, perturbed
 from labkit.relaxations.softmax import softmax
 from labkit.run import run
 from labkit.sweep import Sweep, sweep

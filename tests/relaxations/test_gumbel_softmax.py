@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from labkit import check, replace, run
+from labkit.estimates import Payoff, no_moments
 from labkit.record import Record
 from labkit.relaxations import gumbel_softmax as module
 from labkit.relaxations.gumbel_softmax import (
     GumbelSoftmax,
-    Payoff,
     claim,
     demo,
     gumbel_softmax,
@@ -156,7 +156,7 @@ def test_a_linear_payoff_has_a_bias_of_second_order():
 
 def test_moments_are_those_of_numpy():
     errors = np.random.default_rng(0).normal(1.0, 2.0, (60, 5, 3)).astype(np.float32)
-    moments = module.no_moments(5, 3)
+    moments = no_moments(5, 3)
     for part in np.split(errors, 3):
         moments = moments.add(jnp.asarray(part))
     np.testing.assert_allclose(moments.mean, errors.mean(axis=0), rtol=1e-4)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from labkit import check, replace
+from labkit.estimates import Payoff
 from labkit.record import Record
 from labkit.relaxations import straight_through as module
-from labkit.relaxations.gumbel_softmax import Payoff, gumbel_softmax
+from labkit.relaxations.gumbel_softmax import gumbel_softmax
 from labkit.relaxations.straight_through import (
     StraightThrough,
     claim,
