@@ -155,7 +155,10 @@ def _draws(record: Record) -> Panel:
     angle = np.pi / 2 + 2 * np.pi * np.arange(y.shape[1]) / y.shape[1]
     around = np.stack([np.cos(angle), np.sin(angle)], axis=1)  # a triangle for three choices
     edge, at = np.concatenate([around, around[:1]]), y @ around
-    marks = [Curve(*edge.T, "all shares", "ghost"), Points(*at.T, "draws", "iterates")]
+    marks = [
+        Curve(edge[:, 0], edge[:, 1], "all shares", "ghost"),
+        Points(at[:, 0], at[:, 1], "draws", "iterates"),
+    ]
     return Panel(f"Draws at tau {record.last('softness'):.2g}", marks, "across", "up", equal=True)
 
 

@@ -118,7 +118,7 @@ class PerturbedArgmax:
     """The argmax of `theta`, perturbed, and its derivatives."""
 
     theta: Float[Array, " n"] = knob((1.0, 0.6, -0.5), -3.0, 3.0)
-    noise: str = choice("gumbel", "normal")
+    noise: Noise = choice("gumbel", "normal")
     samples: int = size(100, 2, 10_000, about="for an estimate")
     estimates: int = size(100, 2, 10_000, about="for a mean and a deviation")
 
