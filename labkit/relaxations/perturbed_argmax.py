@@ -61,7 +61,9 @@ def perturbed_argmax(
     mean = y.mean(axis=0)
     # In value 0; its k-th derivatives are those of the density over the density.
     moves = jnp.exp(density - jax.lax.stop_gradient(density)) - 1
-    return mean + jnp.tensordot(moves, y - mean[None], axes=1) / (samples - 1)
+    moves = jnp.expand_dims(moves, tuple(range(1, y.ndim)))
+    # Not a dot product: jitted in float64, XLA on CPU (0.10.2) loses samples of its derivative.
+    return mean + (moves * (y - mean[None])).sum(axis=0) / (samples - 1)
 
 
 def fenchel_young(
@@ -83,7 +85,7 @@ def fenchel_young(
     check_positive("tau", tau, "in units of theta")
     best = jax.lax.stop_gradient(jax.vmap(solver)(jax.lax.stop_gradient(moved)))
     # <tau Z, y>, which is 0 in the mean, is taken off as well: each term is a regret.
-    return jnp.tensordot(moved, best - y[None], axes=moved.ndim) / samples
+    return (moved * (best - y[None])).sum() / samples
 
 
 def one_hot_solver(theta: Float[Array, "... n"]) -> Float[Array, "... n"]:
