@@ -79,9 +79,12 @@ from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
     error_free_sort,
+    gumbel_softmax,
     metric_losses,
     neural_ndcg,
     neural_sort,
+    perturbed_argmax,
+    score_function,
     sinkhorn_sort,
     soft_sort,
     soft_top_k,
@@ -90,6 +93,7 @@ from labkit.relaxations import (
     sparse_map,
     sparse_transport,
     sparsemax,
+    straight_through,
     transport_problems,
 )
 from labkit.rules import ClipNorm
@@ -406,6 +410,28 @@ ALL = {
             metric_losses.FreePoints(classes=2, each=2, dimension=2), Sgd(0.1)
         ),
         metric_losses.views,
+        "relaxations",
+    ),
+    "gumbel_softmax": Case(
+        replace(gumbel_softmax.example(), {"draws": 20}), gumbel_softmax.views, "relaxations"
+    ),
+    "straight_through": Case(
+        sweep(straight_through.StraightThrough(draws=20), jnp.linspace(-4.0, 4.0, 9), "bend"),
+        straight_through.views,
+        "relaxations",
+    ),
+    "score_function": Case(
+        sweep(score_function.ScoreFunction(estimates=20), jnp.linspace(-4.0, 4.0, 9), "offset"),
+        score_function.views,
+        "relaxations",
+    ),
+    "perturbed_argmax": Case(
+        sweep(
+            perturbed_argmax.PerturbedArgmax(samples=10, estimates=4),
+            jnp.logspace(-1.0, 1.0, 9),
+            "tau",
+        ),
+        perturbed_argmax.views,
         "relaxations",
     ),
     "soft_sort": Case(
