@@ -77,7 +77,7 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort
+from labkit.relaxations import confusion_loss, soft_sort
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -327,6 +327,11 @@ ALL = {
         ),
         generalization_dynamics.views,
         "landscapes",
+    ),
+    "confusion_loss": Case(
+        confusion_loss.ConfusionLoss(confusion_loss.TwoGaussians(samples=40)),
+        confusion_loss.views,
+        "relaxations",
     ),
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
