@@ -13,11 +13,12 @@ def pictures(losses: Sequence[str]) -> list[View]:
     """The views of a record with one model for each of the `losses`, that of the metric first."""
 
     def roc(record: Record) -> Panel:
-        curve = Curve(*roc_curve(record.last("p_test"), record.last("y_test")).T, "", "data")
+        wrong, right = roc_curve(record.last("p_test"), record.last("y_test")).T
         places = zip(losses, record.last("rates"), strict=True)
         points = [Points(place[:1], place[1:], name, name) for name, place in places]
-        axes = ("negatives called positive", "positives called positive")
-        return Panel("Held out: decisions at 1/2", [curve, *points], *axes, x_range=(-0.05, 1.05))
+        title, x = "Held out: decisions at 1/2", "negatives called positive"
+        marks = [Curve(wrong, right, "", "data"), *points]
+        return Panel(title, marks, x, "positives called positive", x_range=(-0.05, 1.05))
 
     def metric(record: Record) -> Panel:
         held = record["held_out"]
@@ -78,6 +79,5 @@ def _vanished(record: Record) -> Panel:
     share = record["vanished"]
     title = f"{share[-1]:.0%} of the gradients have vanished"
     mark = Curve(record.steps, share, "below a thousandth of the largest possible", "gradient")
-    axes = ("step", "share of the samples")
     warned = "Warning: " + title if share[-1] > 0.9 else title
-    return Panel(warned, [mark], *axes, y_range=(-0.05, 1.05))
+    return Panel(warned, [mark], "step", "share of the samples", y_range=(-0.05, 1.05))
