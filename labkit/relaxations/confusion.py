@@ -17,12 +17,13 @@ of an empty class is 0, as scikit-learn has it.
 Source: S013, AnyLoss: Transforming Classification Metrics into Loss Functions.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Real
+from jaxtyping import Array, Float, Real
 
 from labkit.errors import check_positive
 from labkit.method import Scalar
@@ -112,13 +113,18 @@ def best_threshold(
     metric: str, p: Float[Array, " n"], y: Real[Array, " n"], beta: float = 1.0
 ) -> tuple[float, float]:
     """The threshold between two of the probabilities with the best metric, and that metric."""
-    cuts = np.unique(np.asarray(p))
-    cuts = np.concatenate([[-np.inf], (cuts[1:] + cuts[:-1]) / 2, [np.inf]])
-    called: Bool[np.ndarray, "cuts n"] = np.asarray(p)[None] > cuts[:, None]
-    counts = _counts(jnp.asarray(called, float), jnp.asarray(~called, float), y[None])
-    values = np.asarray(metric_value(metric, counts, beta))
+    ends = np.unique(np.asarray(p))
+    cuts = np.concatenate([[-np.inf], (ends[1:] + ends[:-1]) / 2, [np.inf]]).astype(ends.dtype)
+    values = np.asarray(_at(metric, cuts, jnp.asarray(p), jnp.asarray(y), beta))
     best = int(values.argmax())
     return float(cuts[best]), float(values[best])
+
+
+@partial(jax.jit, static_argnums=0)
+def _at(metric: str, cuts: Array, p: Array, y: Array, beta: Scalar) -> Array:
+    """The metric at each threshold."""
+    called = jnp.asarray(p[None] > cuts[:, None], p.dtype)
+    return metric_value(metric, _counts(called, 1.0 - called, y[None]), beta)
 
 
 def _scaled(p: Array, tau: Scalar) -> Array:
