@@ -129,7 +129,8 @@ def _at(metric: str, cuts: Array, p: Array, y: Array, beta: Scalar) -> Array:
 
 def _scaled(p: Array, tau: Scalar) -> Array:
     check_positive("tau", tau, "in units of probability")
-    return (p - 0.5) / tau
+    # A tau below the smallest normal number is 0 to many a device, and 0 / 0 no number.
+    return (p - 0.5) / jnp.maximum(jnp.asarray(tau, p.dtype), jnp.finfo(p.dtype).tiny)
 
 
 def _counts(positive: Array, negative: Array, y: Array) -> Counts:
