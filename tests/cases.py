@@ -77,7 +77,13 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import confusion_loss, soft_sort
+from labkit.relaxations import (
+    confusion_loss,
+    neural_ndcg,
+    neural_sort,
+    sinkhorn_sort,
+    soft_sort,
+)
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -336,6 +342,21 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "neural_sort": Case(
+        sweep(neural_sort.NeuralSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
+        neural_sort.views,
+        "relaxations",
+    ),
+    "sinkhorn_sort": Case(
+        sweep(sinkhorn_sort.SinkhornSort(iterations=5), jnp.logspace(-1.0, 1.0, 9), "tau"),
+        sinkhorn_sort.views,
+        "relaxations",
+    ),
+    "neural_ndcg": Case(
+        sweep(neural_ndcg.NeuralNdcg(rounds=3), jnp.logspace(-2.0, 1.0, 9), "tau"),
+        neural_ndcg.views,
         "relaxations",
     ),
 }

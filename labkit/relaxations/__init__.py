@@ -5,6 +5,6 @@ choosing: softmax, sparsemax, sparse_map, soft_top_k, gumbel_softmax, straight_t
 score_function, perturbed_argmax;
 ordering: order, soft_sort, neural_sort, sinkhorn_sort, isotonic, isotonic_sort,
 sorting_network, error_free_sort, comparison;
-metrics: confusion_loss, neural_ndcg;
+metrics: confusion_loss, ranking_metrics, neural_ndcg, ranking_lists;
 matching: sparse_transport, transport_pooling, metric_losses.
 """
