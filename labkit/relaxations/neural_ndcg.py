@@ -12,8 +12,7 @@ NDCG~ becomes NDCG as tau goes to 0: with smallest gap D of the scores, each row
 their places, so that the limit is then the expectation of NDCG over their orders.  tau is in
 units of the scores: NDCG~ is the same of (s + c, tau) and of (c s, c tau).
 
-A padded item is one that lies far below all others: NeuralSort then treats these as if there
-were no other.
+Padded items are put far below all others, which NeuralSort then sorts as if there were no more.
 
 Source: S093, NeuralNDCG: Direct Optimisation of a Ranking Metric via Differentiable Relaxation
 of Sorting.
@@ -58,11 +57,12 @@ def soft_ndcg(
 ) -> Float[Array, "..."]:
     """NDCG~ of each list; the loss is what it lacks to 1.  `tau` > 0 is in units of the scores."""
     scores, grades, there = lists(scores, grades, mask)
-    p, gain, discount = (
-        ranking(scores, tau, there),
-        gains(grades, there),
-        discounts(there.shape[-1]),
-    )
+    return _of(ranking(scores, tau, there), gains(grades, there), rounds, transposed)
+
+
+def _of(p: Array, gain: Array, rounds: int, transposed: bool = False) -> Float[Array, "..."]:
+    """NDCG~ of a soft permutation [place, item]."""
+    discount = discounts(gain.shape[-1])
     if transposed:
         shares = doubly_stochastic(jnp.swapaxes(p, -2, -1), rounds)
         return normalised(jnp.einsum("...j,...ji,i->...", gain, shares, discount), gain)
@@ -101,18 +101,19 @@ class NeuralNdcg:
     rounds: int = size(50, 0, 200, about="of columns, then rows")
 
     def __call__(self, tau: Float[Array, ""]) -> dict[str, Any]:
-        soft = lambda s, turned: soft_ndcg(s, self.grades, tau, self.rounds, transposed=turned)
-        value, slope = jax.value_and_grad(soft)(self.scores, False)
-        p = doubly_stochastic(ranking(self.scores, tau), self.rounds)
+        gain = jnp.exp2(self.grades) - 1.0
+        p, pull = jax.vjp(lambda s: ranking(s, tau), self.scores)
+        value, slope = jax.value_and_grad(_of)(p, gain, self.rounds)
+        scaled = doubly_stochastic(p, self.rounds)
         return {
             "scores": self.scores,
             "grades": self.grades,
             "ndcg_soft": value,
-            "ndcg_transposed": soft(self.scores, True),
+            "ndcg_transposed": _of(p, gain, self.rounds, transposed=True),
             "ndcg_true": ndcg(self.scores, self.grades),
-            "slope": slope,
-            "permutation": p,
-            "column_error": jnp.abs(p.sum(axis=0) - 1.0).max(),
+            "slope": pull(slope)[0],
+            "permutation": scaled,
+            "column_error": jnp.abs(scaled.sum(axis=0) - 1.0).max(),
         }
 
 
@@ -181,16 +182,13 @@ views: list[View] = [
 
 def say(record: Record) -> str:
     """The metric beside its relaxation, in a sentence."""
-    true, soft = record.last("ndcg_true"), record["ndcg_soft"]
-    softness = f"as tau goes from {record['tau'][0]:.3g} to {record.last('tau'):.3g}"
-    return f"NDCG is {true:.4f}; {softness}, NDCG~ goes from {soft[0]:.4f} to {soft[-1]:.4f}."
+    tau, soft = record["tau"], record["ndcg_soft"]
+    head = f"NDCG is {record.last('ndcg_true'):.4f}; as tau goes from {tau[0]:.3g} to {tau[-1]:.3g}"
+    return f"{head}, NDCG~ goes from {soft[0]:.4f} to {soft[-1]:.4f}."
 
 
 def claim(record: Record) -> Claim:
-    """S093: NDCG~ is NDCG to rounding where tau is a sixteenth of the smallest gap or less.
-
-    Of both variants, at the worst tau.
-    """
+    """S093: both variants are NDCG to rounding where tau is at most a sixteenth of the gaps."""
     gap = np.diff(np.sort(record.last("scores"))).min()
     hard = record["tau"] <= gap / 16
     soft = np.stack([record[name][hard] for name in ("ndcg_soft", "ndcg_transposed")])

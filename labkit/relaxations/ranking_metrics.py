@@ -19,20 +19,21 @@ Sources: Järvelin and Kekäläinen 2002 (NDCG); McSherry and Najork 2008 (ties)
 others 2005 (RankNet); Cao and others 2007 (ListNet).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from labkit.errors import refusal
 
 
-Scores = Float[Array, "... n"]
-Mask = Bool[Array, "... n"]
+Scores = Float[ArrayLike, "... n"]
+Mask = Bool[ArrayLike, "... n"]
 
 
-def lists(scores: Any, grades: Any, mask: Any = None) -> tuple[Scores, Scores, Mask]:
+def lists(
+    scores: ArrayLike, grades: ArrayLike, mask: ArrayLike | None = None
+) -> tuple[Array, Array, Array]:
     """All three as arrays of one shape; the mask is True where there is none.
 
     Raises ValueError when their shapes do not fit.
@@ -49,7 +50,7 @@ def lists(scores: Any, grades: Any, mask: Any = None) -> tuple[Scores, Scores, M
     return scores, grades, mask
 
 
-def gains(grades: Scores, mask: Mask) -> Scores:
+def gains(grades: Float[Array, "... n"], mask: Bool[Array, "... n"]) -> Float[Array, "... n"]:
     """2^grade - 1, and 0 for padding."""
     return jnp.where(mask, jnp.exp2(grades) - 1.0, 0.0)
 
@@ -70,7 +71,7 @@ def ndcg(scores: Scores, grades: Scores, mask: Mask | None = None) -> Float[Arra
     return normalised((gain * mean).sum(axis=-1), gain)
 
 
-def normalised(dcg: Float[Array, "..."], gain: Scores) -> Float[Array, "..."]:
+def normalised(dcg: Float[Array, "..."], gain: Float[Array, "... n"]) -> Float[Array, "..."]:
     """dcg over that of the best order; 0 where there is nothing to gain."""
     best = jnp.sort(gain, axis=-1, descending=True) @ discounts(gain.shape[-1])
     return jnp.where(best > 0, dcg / jnp.where(best > 0, best, 1.0), 0.0)

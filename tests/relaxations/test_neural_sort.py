@@ -29,7 +29,7 @@ order_of = jax.jit(neural_order)
 slopes_of = jax.jit(jax.jacrev(lambda x, tau: neural_order(x, tau)[:2]))
 
 
-def naive(x, tau, dtype=float):
+def naive(x, tau, dtype: type = float):
     """Row by row with the direct sum, as the formula reads."""
     x = np.asarray(x, dtype)
     a = np.abs(x[:, None] - x[None]).sum(axis=1)
@@ -177,7 +177,7 @@ def test_an_order_of_nothing_and_of_one_value_is_itself(shape):
 @pytest.mark.parametrize("tau", [0.0, -1.0, np.nan])
 def test_a_softness_that_is_not_above_zero_is_refused(tau):
     with pytest.raises(ValueError, match=r"tau = .* is refused; accepted: a number above 0"):
-        neural_sort(X, tau)
+        neural_sort(jnp.asarray(X), tau)
 
 
 def test_the_claim_holds_on_the_demonstration():

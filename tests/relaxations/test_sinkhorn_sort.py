@@ -175,9 +175,9 @@ def test_an_order_of_nothing_and_of_one_value_is_itself(shape):
 def test_bad_input_is_refused_in_a_sentence():
     for tau in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match=r"tau = .* is refused; accepted: a number above 0"):
-            sinkhorn_sort(X, tau)
+            sinkhorn_sort(jnp.asarray(X), tau)
     with pytest.raises(ValueError, match=r"iterations = -1 is refused; accepted: a whole number"):
-        sinkhorn_sort(X, 1.0, -1)
+        sinkhorn_sort(jnp.asarray(X), 1.0, -1)
 
 
 def test_the_claim_holds_on_the_demonstration():
