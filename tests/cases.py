@@ -78,6 +78,7 @@ from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
+    confusion_loss,
     error_free_sort,
     gumbel_softmax,
     metric_losses,
@@ -432,6 +433,11 @@ ALL = {
             "tau",
         ),
         perturbed_argmax.views,
+        "relaxations",
+    ),
+    "confusion_loss": Case(
+        confusion_loss.ConfusionLoss(confusion_loss.TwoGaussians(samples=40)),
+        confusion_loss.views,
         "relaxations",
     ),
     "soft_sort": Case(

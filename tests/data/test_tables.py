@@ -34,6 +34,13 @@ def test_the_two_parts_together_are_the_table(table):
             np.testing.assert_array_equal(*counts)
 
 
+def test_the_tumours_have_the_names_that_scikit_learn_gives_them():
+    split, theirs = breast_cancer(), datasets.load_breast_cancer()
+    assert split.features == tuple(theirs.feature_names)
+    assert split.targets == tuple(theirs.target_names)
+    assert (split.y == 1).sum() + (split.y_test == 1).sum() == (theirs.target == 1).sum()
+
+
 @pytest.mark.parametrize("table", EVERY)
 def test_a_split_is_fixed_and_moves_with_its_seed(table):
     first, again, other = table(), table(), table(seed=1)
