@@ -6,5 +6,6 @@ score_function, perturbed_argmax;
 ordering: order, soft_sort, neural_sort, sinkhorn_sort, isotonic, isotonic_sort,
 sorting_network, error_free_sort, comparison;
 metrics: confusion_loss, neural_ndcg;
-matching: sparse_transport, transport_pooling, metric_losses.
+matching: sparse_transport, transport_pooling, pair_losses, proxy_losses,
+metric_losses, open_set.
 """
