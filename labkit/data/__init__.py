@@ -6,7 +6,16 @@ are NumPy's: float32, labels int32.
 
 from labkit.data import synthetic
 from labkit.data.photos import china, flower
-from labkit.data.tables import Split, breast_cancer, diabetes, digit_images, digits, iris, linnerud, wine
+from labkit.data.tables import (
+    Split,
+    breast_cancer,
+    diabetes,
+    digit_images,
+    digits,
+    iris,
+    linnerud,
+    wine,
+)
 
 
 __all__ = [

@@ -9,6 +9,7 @@ Source: the tables that scikit-learn bundles (no download).
 """
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,7 @@ def digit_images() -> tuple[Float[np.ndarray, "1797 8 8"], Int[np.ndarray, "1797
     return images.astype(np.float32), table[:, -1].astype(np.int32)
 
 
+@cache
 def _digits_table() -> Float[np.ndarray, "1797 65"]:
     # From the file that scikit-learn ships: to import scikit-learn takes seconds, and a class
     # that opens the lab waits for its first picture.

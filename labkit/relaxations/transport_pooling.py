@@ -1,28 +1,21 @@
-"""Pooling that leaves clutter out: weights from a transport of part of the mass.
+"""Pooling that leaves clutter out: weights from a transport of a part of the mass.
 
-n features of mass 1 / n each may go to m prototypes at costs c_ij, and the share mu of the
-mass has to; what stays behind of feature j is rho_j.
+A bag of n features is pooled to sum_j w_j f_j.  The share mu of their mass has to go to
+prototypes, at the squared distance c_ij of the unit vectors, and w says who goes:
 
-    min  <c, pi> + tau sum pi (log pi - 1) + tau sum rho (log rho - 1)    over pi, rho >= 0,
-         sum_i pi_ij + rho_j = 1 / n,     sum_ij pi_ij = mu
+    w_j = s_j / (n mu),    s_j = sigma(u + log k_j),    k_j = sum_i exp(-c_ij / tau),
 
-With K = exp(-c / tau), k_j = sum_i K_ij and s_j = sigma(u + log k_j), one number u decides:
-
-    mean_j s_j = mu,   pi_ij = (s_j / n) K_ij / k_j,   rho_j = (1 - s_j) / n,   w_j = s_j / (n mu)
-
-and the bag is pooled to sum_j w_j f_j.  tau > 0 is in units of the costs: as it goes to 0, the
-n mu cheapest features share the weight.  At mu = 1 all have the same: average pooling.
-
-The released code (tau = 1 / 20) starts at rho = 1 / n and makes 100 rounds of
+with u such that the mean of s is mu (`partial_transport`).  tau > 0 is in units of the costs;
+mu = 1 is average pooling.  The released code has tau = 1 / 20 and makes 100 rounds of
 
     v  <-  mu / sum_j rho_j k_j,      rho_j  <-  (1 / n) / (1 + v k_j),         u = log v
 
-each of which keeps the share r = sum s^2 / sum s >= mu of the error in u.  Here Newton's
-method within a bracket finds u, and the derivative has a closed form, q_j = s_j (1 - s_j):
+from rho = 1 / n.  In the end each round keeps the share sum s^2 / sum s >= mu of the error:
+nearly all, where s is hard.  The method makes these rounds and, beside, Newton's, which need
+about six.  Derivatives are those of the weight of the wanted features in log k: unrolled
+through all rounds so far, or in closed form at what the rounds have reached.
 
-    ds  =  q dlog k + (n dmu - <q, dlog k>) q / sum q
-
-Look at the mass that the rounds move, and at the error of their unrolled derivative.
+Look at the mass that has come to move, and at which derivative is right, and when.
 
 Source: S041, Generalized Sum Pooling for Metric Learning.
 """
@@ -33,100 +26,218 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import log_sigmoid, logsumexp, sigmoid, softmax
+from jax.nn import sigmoid
 from jaxtyping import Array, Bool, Float
 
 from labkit.claims import Claim
-from labkit.errors import check_positive, refusal
-from labkit.method import Scalar, knob, method
+from labkit.errors import refusal
+from labkit.method import Latest, Scalar, knob, method
 from labkit.record import Record
 from labkit.relaxations import bags
-from labkit.relaxations.pair_losses import unit
+from labkit.relaxations.partial_transport import (
+    Bracket,
+    Transport,
+    bracket,
+    costs,
+    newton_round,
+    released_round,
+    scaled_costs,
+    transport,
+)
 from labkit.run import run
 from labkit.views import Image, Panel, View, lines
 
 
-Costs = Float[Array, "... m n"]
-Weights = Float[Array, "... n"]
+class State(NamedTuple):
+    u: Float[Array, ""]  # log v of the released iteration
+    slope: Float[Array, " n"]  # du / dlog k, through all rounds so far
+    newton: Bracket
+    log_k: Float[Array, " n"]
+    exact: Transport  # what both go to
 
 
-class Transport(NamedTuple):
-    """Who goes where; each feature has mass 1 / n."""
+@method
+class TransportPooling:
+    """The released rounds and Newton's side by side, on the patches of one picture."""
 
-    weights: Weights  # w, of sum 1
-    plan: Costs  # pi, of sum mu
-    residual: Weights  # rho, of sum 1 - mu
+    image: Float[Array, "h w"]
+    features: Float[Array, "n d"]  # one a patch, row by row
+    informative: Bool[Array, " n"]  # which of them are wanted
+    prototypes: Float[Array, "m d"]
+    mu: Scalar = knob(0.15, 0.02, 1.0, within=(1e-3, 1.0), about="share of the mass that goes")
+    tau: Scalar = knob(0.05, 0.01, 1.0, log=True, about="softness, in units of the costs")
+
+    @property
+    def steps(self) -> int:
+        """As many rounds as in the released code."""
+        return 100
+
+    def check(self) -> None:
+        n, pixels = len(self.features), (self.image.shape[0] - 2) * (self.image.shape[1] - 2)
+        if not n == len(self.informative) == pixels:
+            raise refusal("features", n, f"{pixels}, one for each 3x3 patch of the image")
+
+    def init(self, key) -> State:
+        del key
+        cost = costs(self.features, self.prototypes)
+        exact, log_k = transport(cost, self.mu, self.tau), scaled_costs(cost, self.mu, self.tau)[1]
+        u = -log_k.max() - 100.0  # s = 0 to rounding: rho = 1 / n
+        return State(u, jnp.zeros_like(log_k), bracket(log_k, self.mu), log_k, exact)
+
+    def step(self, state: State, key) -> State:
+        del key
+        one = lambda u, log_k: released_round(u, log_k, self.mu)
+        u, back = jax.vjp(one, state.u, state.log_k)
+        along, direct = back(jnp.ones_like(u))
+        newton = newton_round(state.newton, state.log_k, self.mu)
+        slope = along * state.slope + direct
+        return state._replace(u=u, slope=slope, newton=newton)
+
+    def observe(self, state: State) -> dict[str, Array]:
+        log_k, there = state.log_k, state.exact
+        s, n = sigmoid(state.u + log_k), len(log_k)
+        found, rest = sigmoid(state.newton.u + log_k), sigmoid(-state.newton.u - log_k)
+        solved, left = there.weights * n * self.mu, there.residual * n
+        wanted = jnp.asarray(self.informative, log_k.dtype)
+        exact = _implicit(solved, left, wanted)
+        unrolled = s * (1.0 - s) * wanted + (s * (1.0 - s) * wanted).sum() * state.slope
+        return {
+            "image": self.image,
+            "weights": there.weights,
+            "plan": Latest(there.plan),
+            "mass": s.mean(),
+            "newton_mass": found.mean(),
+            "mu": jnp.asarray(self.mu, log_k.dtype),
+            "on_wanted": (there.weights * wanted).sum(),
+            "error": _apart(s, solved),
+            "newton_error": _apart(found, solved),
+            "unrolled_error": _apart(unrolled, exact),
+            "closed_error": _apart(_implicit(s, 1.0 - s, wanted), exact),
+            "newton_gradient_error": _apart(_implicit(found, rest, wanted), exact),
+            "kept": (solved**2).sum() / solved.sum(),
+        }
 
 
-def costs(features: Float[Array, "... n d"], prototypes: Float[Array, "m d"]) -> Costs:
-    """Squared distances of unit vectors, 2 - 2 cos: from 0 to 4; for a zero feature 2."""
-    return 2.0 - 2.0 * jnp.einsum("id,...jd->...ij", unit(prototypes), unit(features))
+def _apart(seen: Array, exact: Array) -> Array:
+    """The largest difference beside the largest entry; of equal arrays, rounding."""
+    rounding = jnp.finfo(exact.dtype).eps
+    return jnp.maximum(jnp.abs(seen - exact).max() / jnp.abs(exact).max(), rounding)
 
 
-def transport(cost: Costs, mu: Scalar, tau: Scalar) -> Transport:
-    """The share `mu` in (0, 1] of the mass of n features, moved to m prototypes."""
-    scaled, log_k = _scaled(cost, mu, tau)
-    moved, left = _split(log_k, jnp.asarray(mu, log_k.dtype))
-    n = log_k.shape[-1]
-    plan = moved[..., None, :] / n * softmax(scaled, axis=-2)
-    return Transport(moved / (n * mu), plan, left / n)
+def _implicit(s: Array, rest: Array, wanted: Array) -> Array:
+    """The derivative of <s, wanted> in log k, as if s were the solution."""
+    q = s * rest
+    return q * (wanted - (q * wanted).sum() / jnp.maximum(q.sum(), jnp.finfo(q.dtype).tiny))
 
 
-def pool(
-    features: Float[Array, "... n d"], prototypes: Float[Array, "m d"], mu: Scalar, tau: Scalar
-) -> Float[Array, "... d"]:
-    """sum_j w_j f_j: the features themselves, with weights from their directions."""
-    weights = transport(costs(features, prototypes), mu, tau).weights
-    return jnp.einsum("...j,...jd->...d", weights, features)
+def example() -> TransportPooling:
+    """A cluttered 3 on 16 x 16 pixels, and eight strokes of clean digits as prototypes."""
+    seen = bags.canvases(0, bags=1, side=16)
+    bag = bags.canvas_bags(seen)
+    which = (3, 0)
+    return TransportPooling(
+        seen.images[which], bag.x[which], bag.informative[which], bags.strokes()
+    )
 
 
-def released_weights(cost: Costs, mu: Scalar, tau: Scalar, rounds: int = 100) -> Weights:
-    """The weights after `rounds` of the released iteration, which a derivative goes through.
+@cache
+def demo() -> Record:
+    """The example, 100 rounds."""
+    return run(example())
 
-    The iteration is that of the code, in the log domain, where K cannot vanish.
+
+def weighted(image: Float[Array, "h w"], weights: Float[Array, " n"]) -> Float[np.ndarray, "h w 3"]:
+    """The image with an orange light on it: the weight of the patches around each pixel."""
+    h, w = image.shape
+    on = np.zeros((h, w))
+    shares = np.asarray(weights, float).reshape(h - 2, w - 2)
+    for row, column in np.ndindex(3, 3):
+        on[row : row + h - 2, column : column + w - 2] += shares
+    strength = (on / on.max())[..., None]
+    ink = np.clip(1.0 - np.asarray(image, float), 0.0, 1.0)[..., None]
+    orange = np.array([0.90, 0.45, 0.0])
+    return (1.0 - 0.75 * strength) * ink + 0.75 * strength * (0.35 + 0.65 * ink) * orange
+
+
+def _picture(record: Record) -> Panel:
+    image, weights = record.last("image"), record.last("weights")
+    plain = np.repeat(np.clip(1.0 - image, 0.0, 1.0)[..., None], 3, axis=-1)
+    gap = np.ones((len(image), 1, 3))
+    pixels = np.concatenate([plain, gap, weighted(image, weights)], axis=1)
+    return Panel(f"{record.last('on_wanted'):.0%} of the weight on the digit", [Image(pixels)])
+
+
+views: list[View] = [
+    _picture,
+    lines(
+        "mass",
+        "newton_mass",
+        "mu",
+        title="Mass that goes",
+        x="round",
+        y="share of all mass",
+        labels={"mass": "released rounds", "newton_mass": "Newton", "mu": "mu"},
+        roles={"mass": "iterates", "newton_mass": "predicted", "mu": "target"},
+    ),
+    lines(
+        "error",
+        "newton_error",
+        title="Error of the weights",
+        x="round",
+        y="relative error",
+        log=True,
+        labels={"error": "released rounds", "newton_error": "Newton"},
+        roles={"error": "iterates", "newton_error": "predicted"},
+    ),
+    lines(
+        "unrolled_error",
+        "closed_error",
+        "newton_gradient_error",
+        title="Error of the derivative",
+        x="round",
+        y="relative error",
+        log=True,
+        labels={
+            "unrolled_error": "unrolled",
+            "closed_error": "closed form, there",
+            "newton_gradient_error": "closed form, Newton",
+        },
+        roles={
+            "unrolled_error": "gradient",
+            "closed_error": "iterates",
+            "newton_gradient_error": "predicted",
+        },
+    ),
+]
+
+
+def say(record: Record) -> str:
+    """How far the rounds have come, in a sentence."""
+    mass, mu, kept = (record.last(name) for name in ("mass", "mu", "kept"))
+    return (
+        f"Round {record.steps[-1]}: {mass:.4f} of the mass goes, {mu:.4g} should; near the "
+        f"solution a round keeps {kept:.1%} of the error, at least {mu:.0%}."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """S041: weights of sum 1, and two ways to their derivative, a slow and a fast one.
+
+    Seven numbers, the first four exact bounds: how far sum w is from 1; by how much a weight is
+    above 1 / (n mu), and their distance to 1 / n above (1 - 1 / n) (1 - mu) / mu; and by how
+    much the share of the error that a round keeps is below mu.  Then how far the share seen
+    is from sum s^2 / sum s; the error of the unrolled derivative in the end; and that of the
+    closed form after eight of Newton's rounds.
     """
-    log_k = _scaled(cost, mu, tau)[1]
-    u = jnp.full(log_k.shape[:-1], -jnp.inf, log_k.dtype)  # rho = 1 / n
-    u = jax.lax.fori_loop(0, rounds, lambda _, u: released_round(u, log_k, mu), u)
-    return sigmoid(u[..., None] + log_k) / (log_k.shape[-1] * mu)
-
-
-def released_round(u: Float[Array, "..."], log_k: Weights, mu: Scalar) -> Float[Array, "..."]:
-    """log v after one round of the released iteration, from log v = u."""
-    log_left = log_sigmoid(-(u[..., None] + log_k))  # log n rho
-    return jnp.log(mu * log_k.shape[-1]) - logsumexp(log_left + log_k, axis=-1)
-
-
-class Bracket(NamedTuple):
-    """What Newton's method knows: u is between `low` and `high`."""
-
-    u: Float[Array, "..."]
-    low: Float[Array, "..."]
-    high: Float[Array, "..."]
-    step: Float[Array, "..."]  # the last one
-
-
-def bracket(log_k: Weights, mu: Scalar) -> Bracket:
-    """All s would be above mu, or below it, outside of the first one."""
-    odds = jnp.log(mu) - jnp.log1p(-jnp.asarray(mu))
-    low, high = odds - log_k.max(axis=-1), odds - log_k.min(axis=-1)
-    return Bracket(odds - log_k.mean(axis=-1), low, high, high - low)
-
-
-def newton_round(at: Bracket, log_k: Weights, mu: Scalar) -> Bracket:
-    """One step on log odds of the mean of s, or half of the bracket where that is the better.
-
-    The log odds are those of mu; were all log k equal, they would be linear in u.  Newton's
-    step is taken where it stays in the bracket and is at most half of the last one.
-    """
-    s, rest = sigmoid(at.u[..., None] + log_k), sigmoid(-at.u[..., None] - log_k)
-    mean, other = s.mean(axis=-1), rest.mean(axis=-1)
-    excess = jnp.log(mean) - jnp.log(other) - (jnp.log(mu) - jnp.log1p(-jnp.asarray(mu)))
-    low = jnp.where(excess > 0, at.low, at.u)
-    high = jnp.where(excess > 0, at.u, at.high)
-    slope = (s * rest).mean(axis=-1) / (mean * other)
-    step = -excess / jnp.where(slope > 0, slope, 1.0)
-    fine = (slope > 0) & (at.u + step >= low) & (at.u + step <= high)
-    fine &= jnp.abs(step) <= 0.5 * jnp.abs(at.step)
-    u = jnp.where(fine, at.u + step, 0.5 * (low + high))
-    return Bracket(jnp.where(excess == 0, at.u, u), low, high, u - at.u)
+    w, mu, error = record.last("weights"), record.last("mu"), record["error"]
+    n, kept = len(w), record.last("kept")
+    even = np.abs(w - 1 / n).max() - (1 - 1 / n) * (1 - mu) / mu
+    late = (error[:-1] < 1e-2) & (error[:-1] > 1e-4)  # linear, and above rounding
+    ratio = np.median((error[1:] / error[:-1])[late]) / kept if late.any() else np.nan
+    bounds = [abs(w.sum() - 1), w.max() * n * mu - 1, even, mu - kept]
+    after = record["newton_gradient_error"][record.steps >= 8][0]
+    seen = [*bounds, abs(ratio - 1), record.last("unrolled_error"), after]
+    # Rounding of float32 in sums of 200 terms; 2 % for what is left of the second order.
+    most = [1e-5, 1e-5, 0.0, 0.0, 0.02, 1e-4, 1e-5]
+    sentence = "Off sum 1, above the two caps, below mu; rate, unrolled and closed derivative"
+    return Claim(seen, most, 0.0, sentence, kind="exact", relation="<=")

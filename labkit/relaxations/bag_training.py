@@ -1,0 +1,101 @@
+"""Learning to pool: bags embedded by transported, mean or largest features.
+
+    f_j = g(A x_j),    z = sum_j w_j f_j  or  max_j f_j,  made unit
+
+A and the prototypes learn by the triplet loss on some classes.  Neighbours are then looked
+for among bags of classes that were not there: Recall@1 is the share of bags whose nearest
+neighbour is of their class.  Transport with mu = 1 is mean pooling, and the prototypes then
+do nothing.  Each step draws classes, and bags of each, with replacement.
+
+Look at the share of weight on the informative features: for mean pooling it cannot change;
+for the largest it is the share of entries of z that come from one of them.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from labkit.method import Scalar, choice, knob, method, size
+from labkit.relaxations.bags import Bags
+from labkit.relaxations.pair_losses import squared_distances, triplet, unit
+from labkit.relaxations.partial_transport import costs, transport
+from labkit.rules import Rule
+from labkit.views import View, lines
+
+
+class State(NamedTuple):
+    w: dict[str, Array]  # A [d width], prototypes [m width]
+    rule: Any
+    loss: Float[Array, ""]  # of the bags drawn last
+
+
+@method
+class BagTraining:
+    """Triplet loss on bags of `seen` classes, watched on bags of `unseen` ones."""
+
+    seen: Bags
+    unseen: Bags
+    rule: Rule
+    mu: Scalar = knob(0.25, 0.05, 1.0, within=(1e-3, 1.0), about="share of the mass that goes")
+    tau: Scalar = knob(0.1, 0.02, 1.0, log=True, about="softness, in units of the costs")
+    margin: Scalar = knob(0.3, 0.05, 1.0, about="of the triplet loss, in squared distance")
+    pooling: str = choice("transport", "max")
+    activation: str = choice("none", "relu", about="g")
+    width: int = size(12, 1, 64, about="features of a vector after A")
+    prototypes: int = size(8, 1, 32)
+    classes: int = size(10, 2, 20, about="classes drawn a step")
+    each: int = size(4, 2, 10, about="bags drawn of each")
+
+    def init(self, key) -> State:
+        matrix, prototypes = jr.split(key)
+        d = self.seen.x.shape[-1]
+        w = {
+            "A": jr.normal(matrix, (d, self.width)) / jnp.sqrt(d),
+            "prototypes": jr.normal(prototypes, (self.prototypes, self.width)),
+        }
+        return State(w, self.rule.init(w), jnp.zeros(()))
+
+    def step(self, state: State, key) -> State:
+        which, bags = jr.split(key)
+        classes, count = self.seen.x.shape[:2]
+        kinds = jnp.repeat(jr.randint(which, (self.classes,), 0, classes), self.each)
+        rows = jr.randint(bags, kinds.shape, 0, count)
+        x = jnp.asarray(self.seen.x)[kinds, rows]
+        loss = lambda w: triplet(self.embedded(w, x)[0], kinds, self.margin)
+        value, grads = jax.value_and_grad(loss)(state.w)
+        updates, rule = self.rule.update(grads, state.rule, state.w)
+        return State(jax.tree.map(jnp.add, state.w, updates), rule, value)
+
+    def observe(self, state: State) -> dict[str, Array]:
+        x, wanted = self.unseen
+        labels = jnp.repeat(jnp.arange(x.shape[0]), x.shape[1])
+        z, share = self.embedded(state.w, jnp.asarray(x).reshape(-1, *x.shape[2:]))
+        far = squared_distances(z, z) + 1e3 * jnp.eye(len(z))
+        return {
+            "loss": state.loss,
+            "recall": (labels[far.argmin(axis=1)] == labels).mean(),
+            "on_informative": (share * jnp.asarray(wanted).reshape(share.shape)).sum(axis=1).mean(),
+        }
+
+    def embedded(
+        self, w: dict, x: Float[Array, "bags n d"]
+    ) -> tuple[Float[Array, "bags width"], Float[Array, "bags n"]]:
+        """z of each bag, of length 1, and the share of it that comes from each vector."""
+        f = x @ w["A"]
+        f = jax.nn.relu(f) if self.activation == "relu" else f
+        if self.pooling == "max":
+            z = f.max(axis=1)
+            first = f.argmax(axis=1)[:, None] == jnp.arange(f.shape[1])[None, :, None]
+            return unit(z), first.mean(axis=2)
+        share = transport(costs(f, w["prototypes"]), self.mu, self.tau).weights
+        return unit(jnp.einsum("bj,bjd->bd", share, f)), share
+
+
+views: list[View] = [
+    lines("loss", title="Triplet loss", y="loss"),
+    lines("recall", title="Recall@1 on unseen classes", y="share", y_range=(0.0, 1.0)),
+    lines("on_informative", title="Weight on informative vectors", y="share", y_range=(0.0, 1.0)),
+]
