@@ -77,7 +77,7 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort
+from labkit.relaxations import soft_sort, transport_pooling
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -331,6 +331,18 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "transport_pooling": Case(
+        transport_pooling.TransportPooling(
+            jnp.sin(jnp.arange(12.0)).reshape(3, 4),
+            jnp.array([[1.0, 0.0], [0.6, 0.8]]),
+            jnp.array([True, False]),
+            jnp.array([[1.0, 0.1], [0.2, -1.0]]),
+            mu=0.5,
+            tau=0.5,
+        ),
+        transport_pooling.views,
         "relaxations",
     ),
 }

@@ -50,24 +50,18 @@ class BagTraining:
     each: int = size(4, 2, 10, about="bags drawn of each")
 
     def init(self, key) -> State:
-        matrix, prototypes = jr.split(key)
+        matrix, prototypes, drawn = jr.split(key, 3)
         d = self.seen.x.shape[-1]
         w = {
             "A": jr.normal(matrix, (d, self.width)) / jnp.sqrt(d),
             "prototypes": jr.normal(prototypes, (self.prototypes, self.width)),
         }
-        return State(w, self.rule.init(w), jnp.zeros(()))
+        return State(w, self.rule.init(w), self._loss(w, *self._drawn(drawn)))
 
     def step(self, state: State, key) -> State:
-        which, bags = jr.split(key)
-        classes, count = self.seen.x.shape[:2]
-        kinds = jnp.repeat(jr.randint(which, (self.classes,), 0, classes), self.each)
-        rows = jr.randint(bags, kinds.shape, 0, count)
-        x = jnp.asarray(self.seen.x)[kinds, rows]
-        loss = lambda w: triplet(self.embedded(w, x)[0], kinds, self.margin)
-        value, grads = jax.value_and_grad(loss)(state.w)
+        loss, grads = jax.value_and_grad(self._loss)(state.w, *self._drawn(key))
         updates, rule = self.rule.update(grads, state.rule, state.w)
-        return State(jax.tree.map(jnp.add, state.w, updates), rule, value)
+        return State(jax.tree.map(jnp.add, state.w, updates), rule, loss)
 
     def observe(self, state: State) -> dict[str, Array]:
         x, wanted = self.unseen
@@ -92,6 +86,16 @@ class BagTraining:
             return unit(z), first.mean(axis=2)
         share = transport(costs(f, w["prototypes"]), self.mu, self.tau).weights
         return unit(jnp.einsum("bj,bjd->bd", share, f)), share
+
+    def _drawn(self, key) -> tuple[Array, Array]:
+        which, bags = jr.split(key)
+        classes, count = self.seen.x.shape[:2]
+        kinds = jnp.repeat(jr.randint(which, (self.classes,), 0, classes), self.each)
+        rows = jr.randint(bags, kinds.shape, 0, count)
+        return jnp.asarray(self.seen.x)[kinds, rows], kinds
+
+    def _loss(self, w: dict, x: Array, kinds: Array) -> Float[Array, ""]:
+        return triplet(self.embedded(w, x)[0], kinds, self.margin)
 
 
 views: list[View] = [

@@ -53,6 +53,8 @@ def costs(features: Float[Array, "... n d"], prototypes: Float[Array, "m d"]) ->
 def transport(cost: Costs, mu: Scalar, tau: Scalar) -> Transport:
     """The share `mu` in (0, 1] of the mass of n features, moved to m prototypes."""
     scaled, log_k = scaled_costs(cost, mu, tau)
+    if not log_k.size:
+        return Transport(log_k, scaled, log_k)
     moved, left = split(log_k, jnp.asarray(mu, log_k.dtype))
     n = log_k.shape[-1]
     plan = moved[..., None, :] / n * softmax(scaled, axis=-2)
@@ -73,9 +75,14 @@ def released_weights(cost: Costs, mu: Scalar, tau: Scalar, rounds: int = 100) ->
     The iteration is that of the code, in the log domain, where K cannot vanish.
     """
     log_k = scaled_costs(cost, mu, tau)[1]
-    u = jnp.full(log_k.shape[:-1], -jnp.inf, log_k.dtype)  # rho = 1 / n
-    u = jax.lax.fori_loop(0, rounds, lambda _, u: released_round(u, log_k, mu), u)
+    one = lambda _, u: released_round(u, log_k, mu)
+    u = jax.lax.fori_loop(0, rounds, one, released_start(log_k))
     return sigmoid(u[..., None] + log_k) / (log_k.shape[-1] * mu)
+
+
+def released_start(log_k: Weights) -> Float[Array, "..."]:
+    """A log v so low that nothing goes, to rounding: rho = 1 / n."""
+    return jax.lax.stop_gradient(-log_k.max(axis=-1) - 100.0)
 
 
 def released_round(u: Float[Array, "..."], log_k: Weights, mu: Scalar) -> Float[Array, "..."]:
@@ -151,12 +158,15 @@ def _target(mu: Scalar, dtype: np.dtype) -> Float[Array, ""]:
 
 
 def scaled_costs(cost: Costs, mu: Scalar, tau: Scalar) -> tuple[Costs, Weights]:
-    """-c / tau with its largest entry 0, which changes u alone; and log k."""
+    """-c / tau with its largest entry 0, which changes u alone; and log k of that."""
     check_positive("tau", tau, "in units of the costs")
     if not isinstance(mu, jax.core.Tracer) and not 0.0 < float(mu) <= 1.0:
         raise refusal("mu", mu, "a share of the mass above 0, at most 1")
+    if not np.shape(cost)[-2]:
+        raise refusal("number of prototypes", 0, "1 or more")
     cost = jnp.asarray(cost, jnp.result_type(cost, float))
-    above = cost - jax.lax.stop_gradient(cost.min(axis=(-2, -1), keepdims=True))
-    held = float(jnp.finfo(cost.dtype).max) ** 0.75
-    scaled = jnp.maximum(-above / tau, -held)
+    least = cost.min(axis=(-2, -1), keepdims=True, initial=jnp.inf, where=cost < jnp.inf)
+    held = float(jnp.finfo(cost.dtype).max) ** 0.75 * jax.lax.stop_gradient(tau)
+    above = jnp.minimum(cost - jax.lax.stop_gradient(least), held)
+    scaled = -above / tau
     return scaled, logsumexp(scaled, axis=-2)

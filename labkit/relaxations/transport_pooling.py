@@ -41,6 +41,7 @@ from labkit.relaxations.partial_transport import (
     costs,
     newton_round,
     released_round,
+    released_start,
     scaled_costs,
     transport,
 )
@@ -81,8 +82,8 @@ class TransportPooling:
         del key
         cost = costs(self.features, self.prototypes)
         exact, log_k = transport(cost, self.mu, self.tau), scaled_costs(cost, self.mu, self.tau)[1]
-        u = -log_k.max() - 100.0  # s = 0 to rounding: rho = 1 / n
-        return State(u, jnp.zeros_like(log_k), bracket(log_k, self.mu), log_k, exact)
+        slope, newton = jnp.zeros_like(log_k), bracket(log_k, self.mu)
+        return State(released_start(log_k), slope, newton, log_k, exact)
 
     def step(self, state: State, key) -> State:
         del key
