@@ -158,15 +158,24 @@ def _target(mu: Scalar, dtype: np.dtype) -> Float[Array, ""]:
 
 
 def scaled_costs(cost: Costs, mu: Scalar, tau: Scalar) -> tuple[Costs, Weights]:
-    """-c / tau with its largest entry 0, which changes u alone; and log k of that."""
+    """-c / tau with its largest entry 0, and log k less that of the feature at the border.
+
+    At the border, that many features from the cheapest one, u is found: near 0 then, where
+    floating point has room, however small tau.  Both shifts change u alone.
+    """
     check_positive("tau", tau, "in units of the costs")
     if not isinstance(mu, jax.core.Tracer) and not 0.0 < float(mu) <= 1.0:
         raise refusal("mu", mu, "a share of the mass above 0, at most 1")
-    if not np.shape(cost)[-2]:
+    m, n = np.shape(cost)[-2:]
+    if not m:
         raise refusal("number of prototypes", 0, "1 or more")
     cost = jnp.asarray(cost, jnp.result_type(cost, float))
-    least = cost.min(axis=(-2, -1), keepdims=True, initial=jnp.inf, where=cost < jnp.inf)
+    if not n:
+        return cost, cost.sum(axis=-2)
+    least = jax.lax.stop_gradient(cost.min(axis=(-2, -1), keepdims=True))
     held = float(jnp.finfo(cost.dtype).max) ** 0.75 * jax.lax.stop_gradient(tau)
-    above = jnp.minimum(cost - jax.lax.stop_gradient(least), held)
-    scaled = -above / tau
-    return scaled, logsumexp(scaled, axis=-2)
+    scaled = -jnp.minimum(cost - least, held) / tau
+    log_k = logsumexp(scaled, axis=-2)
+    place = n - 1 - jnp.clip(jnp.floor(n * jnp.asarray(mu)).astype(int), 0, n - 1)
+    border = jnp.take(jnp.sort(jax.lax.stop_gradient(log_k), axis=-1), place, axis=-1)
+    return scaled, log_k - border[..., None]

@@ -192,7 +192,7 @@ numbers = st.sampled_from([0.0, 1e-38, 1.0, 1.0 + 1e-6, 4.0, 1e30, 1e38])
 )
 def test_ties_and_extremes_give_shares_and_finite_derivatives(cost, mu, tau):
     w, grads = extreme(jnp.asarray(cost), jnp.float32(mu), jnp.float32(tau))
-    np.testing.assert_allclose(w.sum(), 1.0, rtol=2e-3)  # all of u is rounding where u is 1e28
+    np.testing.assert_allclose(w.sum(), 1.0, rtol=1e-4)  # float32
     assert all(np.isfinite(g).all() for g in (w, *grads))
 
 
@@ -315,38 +315,46 @@ def split_classes(made, seen):
     return part(slice(seen)), part(slice(seen, None))
 
 
-def check_training(pooling):
-    """The columns of a short run, on the weights it ends with, in NumPy."""
+def pooled_by_hand(pooling, w, x):
+    """z and the shares of one bag, in NumPy."""
+    f = x @ w["A"]
+    if pooling == "max":
+        share, z = (f == f.max(0)).mean(1), f.max(0)
+    else:
+        near = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)
+        cost = ((near(w["prototypes"])[:, None] - near(f)[None]) ** 2).sum(-1)
+        share = by_root(cost.astype(float), 0.25, 0.1)
+        z = share @ f
+    return z / np.linalg.norm(z), share
+
+
+@pytest.mark.parametrize("pooling", ["transport", "max"])
+def test_a_bag_is_embedded_as_numpy_does_it(pooling):
+    made = bags.synthetic(0, 1, BAGS)
+    method = BagTraining(made, made, Adam(0.02), pooling=pooling)
+    random = np.random.default_rng(0)
+    w = {"A": random.normal(size=(12, 12)), "prototypes": random.normal(size=(8, 12))}
+    w = jax.tree.map(np.float32, w)
+    seen = jax.jit(method.embedded)(w, made.x[0])
+    for z, share, x in zip(*seen, made.x[0], strict=True):
+        for found, naive in zip((z, share), pooled_by_hand(pooling, w, x), strict=True):
+            np.testing.assert_allclose(found, naive, atol=2e-5)  # of float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["transport", "max"])
+def test_training_sees_what_numpy_finds_and_lowers_the_triplet_loss(pooling):
     seen, unseen = split_classes(bags.synthetic(0, 12, 6), 8)
     record = run(BagTraining(seen, unseen, Adam(0.02), classes=4, pooling=pooling), 60, every=60)
     w = jax.tree.map(np.asarray, record.state.w)
-    z, shares = np.zeros((24, 12)), np.zeros((24, 16))
-    for bag, x in enumerate(np.concatenate(unseen.x)):
-        f = x @ w["A"]
-        if pooling == "max":
-            shares[bag] = (f == f.max(0)).mean(1)
-            z[bag] = f.max(0)
-        else:
-            near = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)
-            cost = ((near(w["prototypes"])[:, None] - near(f)[None]) ** 2).sum(-1)
-            shares[bag] = by_root(cost.astype(float), 0.25, 0.1)
-            z[bag] = shares[bag] @ f
-    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    found = [pooled_by_hand(pooling, w, x) for x in np.concatenate(unseen.x)]
+    z, shares = (np.array(part) for part in zip(*found, strict=True))
     labels, far = np.repeat(np.arange(4), 6), 2 - 2 * z @ z.T + 9 * np.eye(24)
     recall = (labels[far.argmin(1)] == labels).mean()
     np.testing.assert_allclose(record.last("recall"), recall, atol=1.5 / 24)  # a near tie
     on = (shares * np.concatenate(unseen.informative)).sum(1).mean()
     np.testing.assert_allclose(record.last("on_informative"), on, atol=1e-4)  # float32
     assert record.last("loss") < 0.6 * record["loss"][0]  # seen: 0.1 to 0.4
-
-
-def test_training_sees_what_numpy_finds_and_lowers_the_triplet_loss():
-    check_training("transport")
-
-
-@pytest.mark.slow
-def test_training_with_the_largest_features_sees_what_numpy_finds():
-    check_training("max")
 
 
 @pytest.mark.slow
