@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from labkit.adaptive import Adam
 from labkit.method import Scalar, choice, knob, method, size
-from labkit.relaxations.bags import Bags
+from labkit.relaxations.bags import Bags, canvas_bags, canvases, synthetic
 from labkit.relaxations.pair_losses import squared_distances, triplet, unit
 from labkit.relaxations.partial_transport import costs, transport
 from labkit.rules import Rule
@@ -96,6 +97,22 @@ class BagTraining:
 
     def _loss(self, w: dict, x: Array, kinds: Array) -> Float[Array, ""]:
         return triplet(self.embedded(w, x)[0], kinds, self.margin)
+
+
+def on_parts(seed: int = 0) -> BagTraining:
+    """Synthetic bags: 20 classes to learn from and 10 others to watch, 8 bags of each."""
+    made = synthetic(seed)
+    part = lambda rows: Bags(made.x[rows], made.informative[rows])
+    return BagTraining(part(slice(20)), part(slice(20, None)), Adam(0.02))
+
+
+def on_canvases(seed: int = 0, bags: int = 100) -> BagTraining:
+    """Cluttered digits of ten classes, one in five of them to watch."""
+    made = canvas_bags(canvases(seed, bags, side=16))
+    part = lambda rows: Bags(made.x[:, rows], made.informative[:, rows])
+    seen, unseen = part(slice(bags - bags // 5)), part(slice(bags - bags // 5, None))
+    settings = {"mu": 0.1, "activation": "relu", "width": 32, "prototypes": 16, "each": 5}
+    return BagTraining(seen, unseen, Adam(0.01), **settings)
 
 
 views: list[View] = [
