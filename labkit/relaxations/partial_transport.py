@@ -24,6 +24,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.nn import log_sigmoid, logsumexp, sigmoid, softmax
 from jaxtyping import Array, Float
 
@@ -164,7 +165,7 @@ def scaled_costs(cost: Costs, mu: Scalar, tau: Scalar) -> tuple[Costs, Weights]:
     floating point has room, however small tau.  Both shifts change u alone.
     """
     check_positive("tau", tau, "in units of the costs")
-    if not isinstance(mu, jax.core.Tracer) and not 0.0 < float(mu) <= 1.0:
+    if not isinstance(mu, Tracer) and not 0.0 < float(mu) <= 1.0:
         raise refusal("mu", mu, "a share of the mass above 0, at most 1")
     m, n = np.shape(cost)[-2:]
     if not m:

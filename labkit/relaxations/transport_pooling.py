@@ -21,7 +21,7 @@ Source: S041, Generalized Sum Pooling for Metric Learning.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +94,7 @@ class TransportPooling:
         slope = along * state.slope + direct
         return state._replace(u=u, slope=slope, newton=newton)
 
-    def observe(self, state: State) -> dict[str, Array]:
+    def observe(self, state: State) -> dict[str, Any]:
         log_k, there = state.log_k, state.exact
         s, n = sigmoid(state.u + log_k), len(log_k)
         found, rest = sigmoid(state.newton.u + log_k), sigmoid(-state.newton.u - log_k)
@@ -135,10 +135,9 @@ def example() -> TransportPooling:
     """A cluttered 3 on 16 x 16 pixels, and eight strokes of clean digits as prototypes."""
     seen = bags.canvases(0, bags=1, side=16)
     bag = bags.canvas_bags(seen)
-    which = (3, 0)
-    return TransportPooling(
-        seen.images[which], bag.x[which], bag.informative[which], bags.strokes()
-    )
+    parts = (seen.images, bag.x, bag.informative)
+    image, features, informative = (jnp.asarray(part[3, 0]) for part in parts)
+    return TransportPooling(image, features, informative, jnp.asarray(bags.strokes()))
 
 
 @cache
