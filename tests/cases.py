@@ -77,7 +77,7 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort, transport_pooling
+from labkit.relaxations import soft_sort, sparse_transport, transport_pooling, transport_problems
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -343,6 +343,14 @@ ALL = {
             tau=0.5,
         ),
         transport_pooling.views,
+        "relaxations",
+    ),
+    "sparse_transport": Case(
+        sparse_transport.SparseTransport(
+            transport_problems.Clouds(jnp.eye(3)[:, :2], jnp.array([[0.5, 0.2], [-0.3, 0.4]])),
+            k=8,  # more than there are sources
+        ),
+        sparse_transport.views,
         "relaxations",
     ),
 }

@@ -6,6 +6,7 @@ score_function, perturbed_argmax;
 ordering: order, soft_sort, neural_sort, sinkhorn_sort, isotonic, isotonic_sort,
 sorting_network, error_free_sort, comparison;
 metrics: confusion_loss, neural_ndcg;
-matching: sparse_transport, bags, partial_transport, transport_pooling, bag_training,
-pair_losses, proxy_losses, metric_losses, open_set.
+matching: sparse_column, transport_problems, sparse_transport, bags, partial_transport,
+transport_pooling, bag_training, pair_losses, proxy_losses, embedding_loss, metric_losses,
+loss_forces, open_set.
 """
