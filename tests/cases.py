@@ -77,7 +77,13 @@ from labkit.landscapes.random_features import teacher
 from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
-from labkit.relaxations import soft_sort, sparse_transport, transport_pooling, transport_problems
+from labkit.relaxations import (
+    metric_losses,
+    soft_sort,
+    sparse_transport,
+    transport_pooling,
+    transport_problems,
+)
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -351,6 +357,11 @@ ALL = {
             k=8,  # more than there are sources
         ),
         sparse_transport.views,
+        "relaxations",
+    ),
+    "metric_losses": Case(
+        metric_losses.FreeEmbeddings(metric_losses.FreePoints(classes=2, each=2, dimension=2)),
+        metric_losses.views,
         "relaxations",
     ),
 }

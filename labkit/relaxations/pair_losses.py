@@ -16,8 +16,9 @@ of different classes are not driven apart.  `anchors` [n] says which points coun
 when not given.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.nn import logsumexp, relu, softplus
 from jaxtyping import Array, Bool, Float, Int
@@ -30,7 +31,6 @@ Embeddings = Float[Array, "n d"]
 Labels = Int[Array, " n"]
 Anchors = Bool[Array, " n"] | None
 MINING = ("all", "semi-hard", "batch-hard")
-Mining = Literal["all", "semi-hard", "batch-hard"]
 
 
 class Pairs(NamedTuple):
@@ -49,8 +49,9 @@ def pairs(labels: Labels, anchors: Anchors = None) -> Pairs:
 
 def unit(z: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """z / |z|, and 0 where z is 0, with derivative 0 there."""
-    largest = jnp.abs(z).max(axis=-1, keepdims=True)
-    z = z / jnp.where(largest > 0, largest, 1.0)  # squares of 1e-30 would vanish
+    # Squares of 1e-30 would vanish.  To scale by a constant changes neither value nor slope.
+    largest = jax.lax.stop_gradient(jnp.abs(z).max(axis=-1, keepdims=True))
+    z = z / jnp.where(largest > 0, largest, 1.0)
     return z / jnp.where(largest > 0, root((z**2).sum(axis=-1, keepdims=True)), 1.0)
 
 
@@ -72,7 +73,7 @@ def triplets(
     z: Embeddings,
     labels: Labels,
     margin: Scalar = 0.5,
-    mining: Mining = "all",
+    mining: str = "all",
     anchors: Anchors = None,
 ) -> Bool[Array, "n n n"]:
     """The triplets [a, p, n] that mining keeps.
@@ -106,7 +107,7 @@ def triplet(
     z: Embeddings,
     labels: Labels,
     margin: Scalar = 0.5,
-    mining: Mining = "all",
+    mining: str = "all",
     anchors: Anchors = None,
 ) -> Float[Array, ""]:
     """Mean of [d_ap^2 - d_an^2 + margin]+ over the triplets that mining keeps."""
@@ -160,6 +161,7 @@ def root(squares: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def log_sum(values: Float[Array, "... n"], where: Bool[Array, "... n"]) -> Float[Array, "..."]:
     """log sum exp over the last axis of what is kept; very low, not -inf, where nothing is."""
+    values = jnp.asarray(values)  # in the precision that JAX has, as its lowest number must be
     return logsumexp(jnp.where(where, values, jnp.finfo(values.dtype).min / 4), axis=-1)
 
 
