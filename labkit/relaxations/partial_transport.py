@@ -53,13 +53,8 @@ def costs(features: Float[Array, "... n d"], prototypes: Float[Array, "m d"]) ->
 
 def transport(cost: Costs, mu: Scalar, tau: Scalar) -> Transport:
     """The share `mu` in (0, 1] of the mass of n features, moved to m prototypes."""
-    scaled, log_k = scaled_costs(cost, mu, tau)
-    if not log_k.size:
-        return Transport(log_k, scaled, log_k)
-    moved, left = split(log_k, jnp.asarray(mu, log_k.dtype))
-    n = log_k.shape[-1]
-    plan = moved[..., None, :] / n * softmax(scaled, axis=-2)
-    return Transport(moved / (n * mu), plan, left / n)
+    _check(cost, mu, tau)
+    return _transport(cost, mu, tau)
 
 
 def pool(
@@ -164,13 +159,9 @@ def scaled_costs(cost: Costs, mu: Scalar, tau: Scalar) -> tuple[Costs, Weights]:
     At the border, that many features from the cheapest one, u is found: near 0 then, where
     floating point has room, however small tau.  Both shifts change u alone.
     """
-    check_positive("tau", tau, "in units of the costs")
-    if not isinstance(mu, Tracer) and not 0.0 < float(mu) <= 1.0:
-        raise refusal("mu", mu, "a share of the mass above 0, at most 1")
-    m, n = np.shape(cost)[-2:]
-    if not m:
-        raise refusal("number of prototypes", 0, "1 or more")
+    _check(cost, mu, tau)
     cost = jnp.asarray(cost, jnp.result_type(cost, float))
+    n = cost.shape[-1]
     if not n:
         return cost, cost.sum(axis=-2)
     least = jax.lax.stop_gradient(cost.min(axis=(-2, -1), keepdims=True))
@@ -180,3 +171,22 @@ def scaled_costs(cost: Costs, mu: Scalar, tau: Scalar) -> tuple[Costs, Weights]:
     place = n - 1 - jnp.clip(jnp.floor(n * jnp.asarray(mu)).astype(int), 0, n - 1)
     border = jnp.take(jnp.sort(jax.lax.stop_gradient(log_k), axis=-1), place, axis=-1)
     return scaled, log_k - border[..., None]
+
+
+@jax.jit
+def _transport(cost: Costs, mu: Scalar, tau: Scalar) -> Transport:
+    scaled, log_k = scaled_costs(cost, mu, tau)
+    if not log_k.size:
+        return Transport(log_k, scaled, log_k)
+    moved, left = split(log_k, jnp.asarray(mu, log_k.dtype))
+    n = log_k.shape[-1]
+    plan = moved[..., None, :] / n * softmax(scaled, axis=-2)
+    return Transport(moved / (n * mu), plan, left / n)
+
+
+def _check(cost: Costs, mu: Scalar, tau: Scalar) -> None:
+    check_positive("tau", tau, "in units of the costs")
+    if not isinstance(mu, Tracer) and not 0.0 < float(mu) <= 1.0:
+        raise refusal("mu", mu, "a share of the mass above 0, at most 1")
+    if not np.shape(cost)[-2]:
+        raise refusal("number of prototypes", 0, "1 or more")

@@ -354,7 +354,7 @@ def test_training_sees_what_numpy_finds_and_lowers_the_triplet_loss(pooling):
     np.testing.assert_allclose(record.last("recall"), recall, atol=1.5 / 24)  # a near tie
     on = (shares * np.concatenate(unseen.informative)).sum(1).mean()
     np.testing.assert_allclose(record.last("on_informative"), on, atol=1e-4)  # float32
-    assert record.last("loss") < 0.6 * record["loss"][0]  # seen: 0.1 to 0.4
+    assert record.last("loss") < 0.8 * record["loss"][0]  # seen on unseen classes
 
 
 @pytest.mark.slow
