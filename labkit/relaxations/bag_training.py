@@ -109,8 +109,23 @@ def on_canvases(seed: int = 0, bags: int = 100) -> BagTraining:
     return BagTraining(seen, unseen, Adam(0.01), **settings)
 
 
+def _beside(name: str, title: str, top: float | None = None) -> View:
+    """A column, and beside it that of runs called `mean` and `largest`, where there are any."""
+    others = {f"{other}.{name}": f"{other} of features" for other in ("mean", "largest")}
+    y_range = None if top is None else (0.0, top)
+    labels = {name: "this run", **others}
+    return lines(
+        name,
+        title=title,
+        y=name.replace("_", " "),
+        labels=labels,
+        beside=list(others),
+        y_range=y_range,
+    )
+
+
 views: list[View] = [
-    lines("loss", title="Triplet loss on unseen bags", y="loss"),
-    lines("recall", title="Recall@1 on unseen bags", y="share", y_range=(0.0, 1.0)),
-    lines("on_informative", title="Weight on informative vectors", y="share", y_range=(0.0, 1.0)),
+    _beside("loss", "Triplet loss on unseen bags"),
+    _beside("recall", "Recall@1 on unseen bags", 1.0),
+    _beside("on_informative", "Share of the informative vectors", 1.0),
 ]
