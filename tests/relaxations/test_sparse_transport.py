@@ -37,7 +37,17 @@ from labkit.relaxations.transport_problems import (
 SEEDS = range(3)
 MOST = float(np.float32(3e38))
 any_number = st.floats(-MOST, MOST, width=32) | st.sampled_from([0.0, 1.0, 2.0**-100, -(2.0**-100)])
-columns_of_six = jax.jit(sparse_column)
+column = jax.jit(sparse_column)
+dual_and_slope = jax.jit(jax.value_and_grad(semi_dual, has_aux=True))
+
+
+def columns_of_six(scores, mass, k, tau):
+    """The columns of up to 30 rows of 6 scores, in float64: one shape, one program."""
+    rows, masses = np.zeros((30, 6)), np.zeros(30)
+    rows[: len(scores)], masses[: len(scores)] = scores, mass
+    with jax.enable_x64(True):
+        found = column(jnp.asarray(rows), jnp.asarray(masses), k, tau)
+    return np.asarray(found)[: len(scores)]
 
 
 def problem(seed, m=6, n=5):
@@ -55,10 +65,15 @@ def arrays(seed):
 
 @cache
 def ascended(seed, tau=1.0, m=6, n=5, ascent="supergradient", steps=1500):
-    """The last row of a run in float64, as a dict."""
+    """The last row of a run in float64, of smaller problems with room for 6 and 5 as well.
+
+    A row without mass that nobody chooses and a column without mass change nothing.
+    """
+    cost, rows, columns = problem(seed, m, n)
+    cost = np.pad(cost, ((0, 6 - m), (0, 5 - n)), constant_values=1e3)
+    terms = cost, np.pad(rows, (0, 6 - m)), np.pad(columns, (0, 5 - n))
     with jax.enable_x64(True):
-        costs = Costs(*map(jnp.asarray, problem(seed, m, n)))
-        method = SparseTransport(costs, tau=tau, lr=1.0, ascent=ascent)
+        method = SparseTransport(Costs(*map(jnp.asarray, terms)), tau=tau, lr=1.0, ascent=ascent)
         record = run(method, steps, every=steps)
         return {name: record.last(name) for name in record}
 
@@ -66,7 +81,7 @@ def ascended(seed, tau=1.0, m=6, n=5, ascent="supergradient", steps=1500):
 def projected(u, mass):
     """On the simplex, by bisection of sum [u - theta]_+ = mass."""
     low, high = u.min() - mass - 1, u.max()
-    for _ in range(200):
+    for _ in range(80):
         theta = (low + high) / 2
         low, high = (theta, high) if np.maximum(u - theta, 0).sum() > mass else (low, theta)
     return np.maximum(u - low, 0)
@@ -85,9 +100,9 @@ def by_supports(scores, mass, k, tau):
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 6])
-def test_a_column_is_the_best_of_all_supports(k, double):
+def test_a_column_is_the_best_of_all_supports(k):
     random = np.random.default_rng(k)
-    scores, mass = random.normal(size=(30, 6)), random.uniform(0.1, 2.0, size=30)
+    scores, mass = random.normal(size=(8, 6)), random.uniform(0.1, 2.0, size=8)
     for tau in (0.3, 2.0):
         found = columns_of_six(scores, mass, k, tau)
         naive = [by_supports(s, b, k, tau) for s, b in zip(scores, mass, strict=True)]
@@ -96,17 +111,14 @@ def test_a_column_is_the_best_of_all_supports(k, double):
 
 def test_the_derivative_of_a_column_is_that_of_finite_differences(double):
     scores, weights = jnp.array([0.3, -0.2, 0.9, 0.5, 0.1, -1.0]), jnp.arange(6.0)
-    of = lambda scores, mass, tau: columns_of_six(scores, mass, 3, tau) @ weights
+    of = jax.jit(lambda scores, mass, tau: sparse_column(scores, mass, 3, tau) @ weights)
     check_grads(of, (scores, jnp.array(1.3), jnp.array(0.8)), order=1, modes=("rev",))
 
 
 def test_the_supergradient_is_the_derivative_of_the_dual(double):
-    terms = arrays(0)
-    alpha = jnp.asarray(np.random.default_rng(9).normal(size=6))
-    of = lambda alpha, k: semi_dual(alpha, terms, k, 0.7)
-    both = jax.jit(jax.value_and_grad(of, has_aux=True))
+    terms, alpha = arrays(0), jnp.asarray(np.random.default_rng(9).normal(size=6))
     for k in (1, 3, 6):
-        (_, plan), slope = both(alpha, k)
+        (_, plan), slope = dual_and_slope(alpha, terms, k, 0.7)
         np.testing.assert_allclose(slope, terms[1] - plan.sum(axis=1), atol=1e-14)
 
 
@@ -134,29 +146,29 @@ def _column_and_slope(scores, mass, k, tau):
 
 
 def test_scores_that_tie_share_the_mass_and_the_first_are_taken():
-    scores = np.zeros((3, 6), np.float32)
+    scores = np.zeros((3, 6))
     np.testing.assert_allclose(columns_of_six(scores, 1.0, 6, 1.0), np.full((3, 6), 1 / 6))
     first = np.tile([0.5, 0.5, 0, 0, 0, 0], (3, 1))
     np.testing.assert_array_equal(columns_of_six(scores, 1.0, 2, 1.0), first)
 
 
 def test_scale_and_shift_of_the_scores():
-    scores = np.random.default_rng(3).normal(size=(3, 6)).astype(np.float32)
+    scores = np.random.default_rng(3).normal(size=(3, 6))
     one = columns_of_six(scores, 1.0, 3, 0.5)
-    np.testing.assert_allclose(columns_of_six(7 * scores, 1.0, 3, 3.5), one, atol=1e-6)  # float32
-    np.testing.assert_allclose(columns_of_six(scores + 5, 1.0, 3, 0.5), one, atol=1e-5)
+    np.testing.assert_allclose(columns_of_six(7 * scores, 1.0, 3, 3.5), one, atol=1e-12)
+    np.testing.assert_allclose(columns_of_six(scores + 5, 1.0, 3, 0.5), one, atol=1e-12)
     hard = np.eye(6)[scores.argmax(axis=1)]
     np.testing.assert_array_equal(columns_of_six(scores, 1.0, 6, 1e-3), hard)
 
 
-@pytest.mark.parametrize("shape", [(0,), (2, 0), (1,), (2, 1)])
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (1,)])
 def test_a_column_of_nothing_and_of_one_entry(shape):
-    found = sparse_column(jnp.ones(shape), 0.5, 2, 1.0)
+    found = column(jnp.ones(shape), 0.5, 2, 1.0)
     np.testing.assert_array_equal(found, np.full(shape, 0.5))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
-def test_at_a_tie_a_share_of_one_over_k_jumps_and_at_k_m_none(k, double):
+def test_at_a_tie_a_share_of_one_over_k_jumps_and_at_k_m_none(k):
     """Two scores change places as the smallest that is taken; the others tie above them."""
     scores, step = np.zeros(6), 1e-9
     sides = [scores.copy(), scores.copy()]
@@ -168,28 +180,22 @@ def test_at_a_tie_a_share_of_one_over_k_jumps_and_at_k_m_none(k, double):
     assert np.abs(whole[1] - whole[0]).sum() <= 2 * step * np.sqrt(6)  # slope 1 / tau in l2
 
 
-def test_at_k_m_the_gradient_has_slope_one_over_tau_and_no_more(double):
+def test_at_k_m_the_gradient_has_slope_one_over_tau_and_no_more():
     random, tau = np.random.default_rng(1), 0.4
-    one = random.normal(size=(60, 6))
-    other = one + random.normal(size=(60, 6)) * np.logspace(-6, 0, 60)[:, None]
+    one = random.normal(size=(30, 6))
+    other = one + random.normal(size=(30, 6)) * np.logspace(-6, 0, 30)[:, None]
     apart = np.linalg.norm(other - one, axis=1)
-    slopes = {
-        k: np.linalg.norm(
-            columns_of_six(other, 1.0, k, tau) - columns_of_six(one, 1.0, k, tau), axis=1
-        )
-        / apart
-        for k in (1, 6)
-    }
-    assert slopes[6].max() <= 1 / tau + 1e-9
-    assert slopes[6].max() > 0.8 / tau  # a step of sum 0 within a support attains it
-    assert slopes[1].max() > 1 / tau
+    moved = columns_of_six(other, 1.0, 6, tau) - columns_of_six(one, 1.0, 6, tau)
+    slopes = np.linalg.norm(moved, axis=1) / apart
+    assert slopes.max() <= 1 / tau + 1e-9
+    assert slopes.max() > 0.8 / tau  # a step of sum 0 within a support attains it
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_at_the_potentials_of_the_linear_program_the_first_dual_is_its_value(seed, double):
     cost, rows, columns = problem(seed)
     value, alpha = linear_program(cost, rows, columns)
-    dual, _ = semi_dual(jnp.asarray(alpha), arrays(seed), 1, 1.0)
+    (dual, _), _ = dual_and_slope(jnp.asarray(alpha), arrays(seed), 1, 1.0)
     np.testing.assert_allclose(dual, value + (columns**2).sum() / 2, atol=1e-12)
     # Ascent by supergradients comes near it from below: 1e-5 to 2e-4 were left.
     assert 0 <= dual - ascended(seed)["dual"][0] < 1e-3
@@ -226,7 +232,7 @@ def test_the_duals_fall_with_k_and_columns_have_no_more_than_k(seed):
     assert (seen["nonzeros"] <= np.arange(1, 7)).all()
     dense = seen["nonzeros"][-1]
     np.testing.assert_allclose(seen["dual"][dense - 1 :], seen["dual"][-1], atol=1e-6)
-    assert seen["violation"][0] > 0.05
+    assert seen["violation"][0] > 0.1  # 0.33, 0.13 and 0.26 of the mass
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -234,11 +240,11 @@ def test_no_sparse_plan_is_below_the_dual_and_one_is_on_it_where_rows_are_right(
     """4 to 3, by enumeration of all supports."""
     seen, terms = ascended(seed, 3.0, 4, 3), problem(seed, 4, 3)
     least = np.array([sparse_optimum(terms, k, 3.0) for k in range(1, 5)])
-    assert (least >= seen["dual"] - 1e-9).all()
+    assert (least >= seen["dual"][:4] - 1e-9).all()
     assert np.isinf(least[0])  # three columns cannot fill four rows alone
-    met = seen["violation"] < 1e-6
+    met = seen["violation"][:4] < 1e-6
     assert met[-1]
-    np.testing.assert_allclose(seen["dual"][met], least[met], atol=1e-6)
+    np.testing.assert_allclose(seen["dual"][:4][met], least[met], atol=1e-6)
 
 
 def test_enumeration_finds_the_linear_and_the_quadratic_optimum():
