@@ -360,7 +360,9 @@ ALL = {
         "relaxations",
     ),
     "metric_losses": Case(
-        metric_losses.FreeEmbeddings(metric_losses.FreePoints(classes=2, each=2, dimension=2)),
+        metric_losses.FreeEmbeddings(
+            metric_losses.FreePoints(classes=2, each=2, dimension=2), Sgd(0.1)
+        ),
         metric_losses.views,
         "relaxations",
     ),

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from labkit.errors import refusal
 from labkit.method import choice, knob, pytree
 from labkit.relaxations import pair_losses, proxy_losses
-from labkit.relaxations.pair_losses import Anchors, Embeddings, Labels
+from labkit.relaxations.pair_losses import Anchors, Embeddings, Labels, Proxies
 
 
 PROXIED = (
@@ -41,7 +41,7 @@ class EmbeddingLoss:
         self,
         z: Embeddings,
         labels: Labels,
-        proxies: Float[Array, "k d"] | None = None,
+        proxies: Proxies | None = None,
         anchors: Anchors = None,
     ) -> Float[Array, ""]:
         """The loss of a batch; with `anchors` [n], of their terms alone."""

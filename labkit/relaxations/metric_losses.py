@@ -28,7 +28,7 @@ from labkit.descent import Descent, State
 from labkit.method import Latest, knob, method, pytree, size
 from labkit.record import Record
 from labkit.relaxations.embedding_loss import EmbeddingLoss
-from labkit.relaxations.pair_losses import hinges, pairs, squared_distances, triplets, unit
+from labkit.relaxations.pair_losses import pairs, squared_distances, unit
 from labkit.rules import Rule, Scheduled
 from labkit.run import run
 from labkit.views import Arrows, Band, Curve, Panel, Points, View, heat, lines
@@ -49,8 +49,8 @@ class FreePoints:
     dimension: int = size(3, 2, 8)
 
     @property
-    def labels(self) -> Array:
-        return jnp.arange(self.classes * self.each) // self.each
+    def labels(self) -> np.ndarray:
+        return np.arange(self.classes * self.each) // self.each
 
     def start(self, key) -> dict[str, Array]:
         draw = jr.normal(key, (self.classes * (self.each + 1), self.dimension))
@@ -77,12 +77,13 @@ class FreeEmbeddings:
 
     def observe(self, state: State) -> dict[str, Any]:
         labels, margin = self.problem.labels, self.problem.loss_of.margin
-        z = unit(state.w["points"])
-        same, other = pairs(labels)
-        cosines = z @ z.T
-        hinge, kept = hinges(z, margin), triplets(z, labels)
-        hard = triplets(z, labels, mining="batch-hard") & (hinge > 0)
-        nearest = jnp.where(other, squared_distances(z, z), jnp.inf).argmin(axis=1)
+        z, (same, other) = unit(state.w["points"]), pairs(labels)
+        cosines, squares = z @ z.T, squared_distances(z, z)
+        broken = squares[:, :, None] - squares[:, None, :] + margin > 0
+        triplets = same[:, :, None] & other[:, None, :]
+        negatives = jnp.where(other, squares, jnp.inf)
+        farthest = jnp.where(same, squares, -jnp.inf).max(axis=1)
+        active = farthest - negatives.min(axis=1) + margin > 0
         # w = |w| z, and the gradient in w is that along the sphere, over |w|.
         size = lambda name: jnp.linalg.norm(state.w[name], axis=1, keepdims=True)
         force = lambda name: -len(labels) * size(name) * state.grad[name]
@@ -92,14 +93,14 @@ class FreeEmbeddings:
             "force": force("points"),
             "proxies": unit(state.w["proxies"]),
             "proxy_force": force("proxies"),
-            "labels": labels,
+            "labels": jnp.asarray(labels),
             "cosines": Latest(cosines),
             "within": jnp.where(same, cosines, 1.0).min(),
             "nearest": jnp.where(other, cosines, -1.0).max(),
             "farthest": jnp.where(other, cosines, 1.0).min(),
             "threshold": jnp.asarray(-1.0 / (self.problem.classes - 1), z.dtype),
-            "active": jnp.sum(kept & (hinge > 0)) / jnp.sum(kept),
-            "hardest": jnp.where(hard.any(axis=(1, 2)), nearest, -1),
+            "active": jnp.sum(triplets & broken) / triplets.sum(),
+            "hardest": jnp.where(active, negatives.argmin(axis=1), -1),
             "turn": jnp.asarray(self.turn, z.dtype),
         }
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import logsumexp, relu, softplus
 from jaxtyping import Array, Bool, Float, Int
 
@@ -27,9 +28,10 @@ from labkit.errors import check_positive, refusal
 from labkit.method import Scalar
 
 
-Embeddings = Float[Array, "n d"]
-Labels = Int[Array, " n"]
-Anchors = Bool[Array, " n"] | None
+Embeddings = Float[Array, "n d"] | Float[np.ndarray, "n d"]
+Proxies = Float[Array, "k d"] | Float[np.ndarray, "k d"]
+Labels = Int[Array, " n"] | Int[np.ndarray, " n"]
+Anchors = Bool[Array, " n"] | Bool[np.ndarray, " n"] | None
 MINING = ("all", "semi-hard", "batch-hard")
 
 
@@ -43,21 +45,24 @@ class Pairs(NamedTuple):
 def pairs(labels: Labels, anchors: Anchors = None) -> Pairs:
     """The positives and the negatives of each anchor."""
     alike = labels[:, None] == labels[None, :]
-    asks = jnp.ones_like(alike) if anchors is None else anchors[:, None] & jnp.ones_like(alike)
-    return Pairs(alike & ~jnp.eye(len(labels), dtype=bool) & asks, ~alike & asks)
+    same, other = alike & ~np.eye(len(labels), dtype=bool), ~alike
+    if anchors is not None:
+        same, other = anchors[:, None] & same, anchors[:, None] & other
+    return Pairs(jnp.asarray(same), jnp.asarray(other))
 
 
-def unit(z: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def unit(z: Float[Array, "... d"] | Float[np.ndarray, "... d"]) -> Float[Array, "... d"]:
     """z / |z|, and 0 where z is 0, with derivative 0 there."""
     # Squares of 1e-30 would vanish.  To scale by a constant changes neither value nor slope.
+    z = jnp.asarray(z)
     largest = jax.lax.stop_gradient(jnp.abs(z).max(axis=-1, keepdims=True))
     z = z / jnp.where(largest > 0, largest, 1.0)
     return z / jnp.where(largest > 0, root((z**2).sum(axis=-1, keepdims=True)), 1.0)
 
 
-def squared_distances(z: Embeddings, w: Float[Array, "m d"]) -> Float[Array, "n m"]:
+def squared_distances(z: Embeddings, w: Proxies) -> Float[Array, "n k"]:
     """|z_i - w_j|^2 from the differences: products would cancel where points are near."""
-    return ((z[:, None] - w[None, :]) ** 2).sum(axis=-1)
+    return ((jnp.asarray(z)[:, None] - jnp.asarray(w)[None, :]) ** 2).sum(axis=-1)
 
 
 def contrastive(
@@ -136,6 +141,7 @@ def n_pair(
     """Mean over positive pairs of the loss of ranking the positive above all negatives."""
     check_positive("tau", tau, "in units of inner products")
     same, other = pairs(labels, anchors)
+    z = jnp.asarray(z)
     scores = z @ z.T / tau
     return mean(softplus(log_sum(scores, other)[:, None] - scores), same)
 

@@ -25,6 +25,7 @@ from labkit.relaxations.pair_losses import (
     Anchors,
     Embeddings,
     Labels,
+    Proxies,
     log_sum,
     mean,
     root,
@@ -33,7 +34,7 @@ from labkit.relaxations.pair_losses import (
 )
 
 
-def angles(z: Embeddings, w: Float[Array, "m d"]) -> Float[Array, "n m"]:
+def angles(z: Embeddings, w: Proxies) -> Float[Array, "n k"]:
     """The angle between each z and each w, in [0, pi]; an arc cosine has no slope at its ends."""
     z, w = unit(z), unit(w)
     return 2 * jnp.arctan2(root(squared_distances(z, w)), root(squared_distances(z, -w)))
@@ -42,7 +43,7 @@ def angles(z: Embeddings, w: Float[Array, "m d"]) -> Float[Array, "n m"]:
 def proxy_nca(
     z: Embeddings,
     labels: Labels,
-    proxies: Float[Array, "k d"],
+    proxies: Proxies,
     tau: Scalar = 1.0,
     anchors: Anchors = None,
 ) -> Float[Array, ""]:
@@ -59,7 +60,7 @@ def proxy_nca(
 def normalised_softmax(
     z: Embeddings,
     labels: Labels,
-    proxies: Float[Array, "k d"],
+    proxies: Proxies,
     tau: Scalar = 0.5,
     m1: Scalar = 1.0,
     m2: Scalar = 0.0,
@@ -77,10 +78,10 @@ def normalised_softmax(
 
 
 def cross_entropy(
-    z: Embeddings, labels: Labels, proxies: Float[Array, "k d"], anchors: Anchors = None
+    z: Embeddings, labels: Labels, proxies: Proxies, anchors: Anchors = None
 ) -> Float[Array, ""]:
     """Mean over points of -log softmax(z . w)_y: what a classifier is trained with."""
-    return _cross_entropy(z @ proxies.T, labels, anchors)
+    return _cross_entropy(jnp.asarray(z) @ jnp.asarray(proxies).T, labels, anchors)
 
 
 def _cross_entropy(logits, labels: Labels, anchors: Anchors) -> Array:
@@ -89,4 +90,4 @@ def _cross_entropy(logits, labels: Labels, anchors: Anchors) -> Array:
 
 
 def _asks(labels: Labels, anchors: Anchors) -> Array:
-    return jnp.ones(labels.shape, bool) if anchors is None else anchors
+    return jnp.ones(labels.shape, bool) if anchors is None else jnp.asarray(anchors)
