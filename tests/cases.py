@@ -95,6 +95,7 @@ from labkit.relaxations import (
     sparse_transport,
     sparsemax,
     straight_through,
+    transport_pooling,
     transport_problems,
 )
 from labkit.rules import ClipNorm
@@ -438,6 +439,18 @@ ALL = {
     "confusion_loss": Case(
         confusion_loss.ConfusionLoss(confusion_loss.TwoGaussians(samples=40)),
         confusion_loss.views,
+        "relaxations",
+    ),
+    "transport_pooling": Case(
+        transport_pooling.TransportPooling(
+            jnp.sin(jnp.arange(12.0)).reshape(3, 4),
+            jnp.array([[1.0, 0.0], [0.6, 0.8]]),
+            jnp.array([True, False]),
+            jnp.array([[1.0, 0.1], [0.2, -1.0]]),
+            mu=0.5,
+            tau=0.5,
+        ),
+        transport_pooling.views,
         "relaxations",
     ),
     "soft_sort": Case(

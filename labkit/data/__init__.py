@@ -6,7 +6,16 @@ are NumPy's: float32, labels int32.
 
 from labkit.data import synthetic
 from labkit.data.photos import china, flower
-from labkit.data.tables import Split, breast_cancer, diabetes, digits, iris, linnerud, wine
+from labkit.data.tables import (
+    Split,
+    breast_cancer,
+    diabetes,
+    digit_images,
+    digits,
+    iris,
+    linnerud,
+    wine,
+)
 
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "breast_cancer",
     "china",
     "diabetes",
+    "digit_images",
     "digits",
     "flower",
     "iris",

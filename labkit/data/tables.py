@@ -9,11 +9,12 @@ Source: the tables that scikit-learn bundles (no download).
 """
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from labkit.errors import refusal
 
@@ -37,17 +38,29 @@ class Split(NamedTuple):
 
 def digits(samples: int | None = None, *, test: float = 0.2, seed: int = 0) -> Split:
     """1,797 handwritten digits, 8x8 pixels in rows; ten classes."""
+    table = _digits_table()
+    pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+    names = {"feature_names": pixels, "target_names": range(10)}
+    whole = {"data": table[:, :-1], "target": table[:, -1].astype(int), **names}
+    return _split(whole, samples, test, seed, labels=True)
+
+
+def digit_images() -> tuple[Float[np.ndarray, "1797 8 8"], Int[np.ndarray, "1797"]]:
+    """The digits as pictures, pixels as they are: ink from 0 to 1; and their labels."""
+    table = _digits_table()
+    images = table[:, :-1].reshape(-1, 8, 8) / 16.0
+    return images.astype(np.float32), table[:, -1].astype(np.int32)
+
+
+@cache
+def _digits_table() -> Float[np.ndarray, "1797 65"]:
     # From the file that scikit-learn ships: to import scikit-learn takes seconds, and a class
     # that opens the lab waits for its first picture.
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
         raise ImportError("the digits are those of scikit-learn, which is not installed")
     folder = Path(found.submodule_search_locations[0]) / "datasets" / "data"
-    table = np.loadtxt(folder / "digits.csv.gz", delimiter=",")
-    pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
-    names = {"feature_names": pixels, "target_names": range(10)}
-    whole = {"data": table[:, :-1], "target": table[:, -1].astype(int), **names}
-    return _split(whole, samples, test, seed, labels=True)
+    return np.loadtxt(folder / "digits.csv.gz", delimiter=",")
 
 
 def iris(samples: int | None = None, *, test: float = 0.2, seed: int = 0) -> Split:

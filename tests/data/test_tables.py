@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from labkit.data import breast_cancer, diabetes, digits, iris, linnerud, wine
+from labkit.data import breast_cancer, diabetes, digit_images, digits, iris, linnerud, wine
 from labkit.data.tables import standardized
 
 
@@ -113,3 +113,10 @@ def test_too_few_or_too_many_samples_are_refused(samples):
 def test_a_test_share_that_leaves_a_part_empty_is_refused(share):
     with pytest.raises(ValueError, match=r"test = .* is refused"):
         iris(test=share)
+
+
+def test_the_pictures_of_the_digits_are_the_table_before_it_is_standardised():
+    images, labels = digit_images()
+    whole = datasets.load_digits()
+    np.testing.assert_array_equal(images, whole.images.astype(np.float32) / 16)
+    np.testing.assert_array_equal(labels, whole.target)
