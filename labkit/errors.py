@@ -3,8 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def refusal(argument: str, value: object, accepted: str) -> ValueError:
@@ -14,7 +14,7 @@ def refusal(argument: str, value: object, accepted: str) -> ValueError:
 
 def check_positive(argument: str, value: object, about: str = "") -> None:
     """Refuse a number, or array of numbers, not above 0; inside compiled code it is unknown."""
-    if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) > 0):
+    if not isinstance(value, Tracer) and not np.all(np.asarray(value) > 0):
         raise refusal(argument, value, ", ".join(filter(None, ["a number above 0", about])))
 
 

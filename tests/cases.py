@@ -78,9 +78,11 @@ from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
+    comparison,
     confusion_loss,
     error_free_sort,
     gumbel_softmax,
+    isotonic_sort,
     metric_losses,
     neural_ndcg,
     neural_sort,
@@ -451,6 +453,16 @@ ALL = {
             tau=0.5,
         ),
         transport_pooling.views,
+        "relaxations",
+    ),
+    "isotonic_sort": Case(
+        sweep(isotonic_sort.IsotonicSort(), jnp.logspace(-2.0, 2.0, 9), "tau"),
+        isotonic_sort.views,
+        "relaxations",
+    ),
+    "comparison": Case(
+        comparison.compare("softmax", "gumbel", task="choose", draws=4),
+        comparison.views,
         "relaxations",
     ),
     "soft_sort": Case(

@@ -116,7 +116,7 @@ def demo() -> Record:
 
 
 def operators_of(record: Record) -> list[str]:
-    """The operators that a record compares."""
+    """The operators that a record compares, from a to z."""
     return [name.removeprefix("bias ") for name in record if name.startswith("bias ")]
 
 

@@ -57,7 +57,7 @@ def mean(blocks: Blocks, a: Float[Array, "n batch"]) -> Float[Array, "n batch"]:
     """The mean of a over each block, in the place of each entry: linear in a."""
     share = a / blocks.size  # first, so that no sum is larger than its largest entry
     before, behind = _sums(blocks.label, share)
-    return jnp.where(blocks.size == 1.0, a, before + behind - share)
+    return jnp.where(blocks.size == 1.0, a, before + (behind - share))
 
 
 def _sums(label: Array, a: Array) -> tuple[Array, Array]:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
@@ -53,7 +52,7 @@ def ranks(x: Array) -> Array:
 
 def largest(x: Array, k: int = 1) -> Array:
     """Which of x are the k largest, as noughts and ones."""
-    return (ranks(x) > len(x) - k).astype(x.dtype)
+    return (ranks(x) > x.shape[-1] - k).astype(x.dtype)
 
 
 def _sort(order: Callable[..., Order], **options) -> Operator:
@@ -90,7 +89,7 @@ def score_function_draw(key: Array, scores: Array) -> Array:
 
 
 def _perturbed_ranks(x: Array, tau: Array, key: Array) -> tuple[Array, Array]:
-    found = perturbed_argmax(key, x, tau, jax.vmap(ranks), samples=16)
+    found = perturbed_argmax(key, x, tau, ranks, samples=16)
     return found, jnp.round(found)
 
 
