@@ -64,6 +64,15 @@ def comparators(n: int, network: str = "bitonic") -> list[Int[np.ndarray, "pairs
     return [layer for layer in pairs if len(layer)]
 
 
+def partners(n: int, network: str) -> np.ndarray:
+    """The wire that each one is compared with [layers, n], itself where with none."""
+    layers = comparators(n, network)
+    partner = np.tile(np.arange(n), (len(layers), 1))
+    for row, pairs in zip(partner, layers, strict=True):
+        row[pairs] = pairs[:, ::-1]
+    return partner
+
+
 @functools.cache
 def tables_of(n: int, network: str) -> Tables:
     """The tables of a network on n wires."""

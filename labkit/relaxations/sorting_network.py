@@ -24,7 +24,7 @@ from labkit.claims import Claim
 from labkit.errors import check_positive
 from labkit.method import Scalar, choice, knob, pytree
 from labkit.record import Record
-from labkit.relaxations.network import Rule, Sorted, comparators, through
+from labkit.relaxations.network import Rule, Sorted, partners, through
 from labkit.relaxations.order import Order
 from labkit.relaxations.swap import ERRORS, response, soft_swap, swap
 from labkit.run import run
@@ -113,15 +113,6 @@ class SortingNetwork:
             "promised": ERRORS[self.family],
             "partners": partners(len(self.values), self.network),
         }
-
-
-def partners(n: int, network: str) -> np.ndarray:
-    """The wire that each one is compared with [layers, n], itself where with none."""
-    layers = comparators(n, network)
-    partner = np.tile(np.arange(n), (len(layers), 1))
-    for row, pairs in zip(partner, layers, strict=True):
-        row[pairs] = pairs[:, ::-1]
-    return partner
 
 
 def example() -> Sweep:

@@ -22,8 +22,8 @@ from labkit.relaxations.sorting_network import network_permutation
 
 
 RANDOM = np.random.default_rng(0)
-X = jnp.asarray(RANDOM.normal(size=(3, 4, 2)), jnp.float32)
-PLACE = jnp.asarray(RANDOM.permuted(np.tile(np.arange(4), (3, 1)), axis=1), jnp.int32)
+X = jnp.asarray(RANDOM.normal(size=(12, 4, 2)), jnp.float32)
+PLACE = jnp.asarray(RANDOM.permuted(np.tile(np.arange(4), (12, 1)), axis=1), jnp.int32)
 SCORER = EachAlone(MLP((2, 3, 1)))
 
 
@@ -31,7 +31,7 @@ def test_the_loss_of_orders_is_the_mean_logarithm_of_the_right_shares():
     problem = Ordering(SCORER, X, PLACE)
     w = problem.start(jax.random.key(0))
     p = network_permutation(problem.predict(w, X), 1.0, network="odd_even")
-    shares = [p[s, PLACE[s, j], j] for s in range(3) for j in range(4)]
+    shares = [p[s, PLACE[s, j], j] for s in range(12) for j in range(4)]
     np.testing.assert_allclose(problem.loss(w), -np.mean(np.log(shares)), rtol=1e-4)  # and LEAST
 
 

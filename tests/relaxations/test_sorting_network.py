@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from labkit.record import Record
-from labkit.relaxations.network import comparators
+from labkit.relaxations.network import comparators, partners
 from labkit.relaxations.sorting_network import (
     claim,
     demo,
     network_order,
     network_sort,
-    partners,
     say,
 )
 from labkit.relaxations.swap import ERRORS, response, slope, soft_swap, swap
