@@ -146,7 +146,7 @@ def _trade(record: Record) -> Panel:
     for name in operators_of(record):
         bias, wrong = record[f"bias {name}"], record[f"wrong {name}"]
         marks.append(Curve(np.where(bias > 1e-6, bias, np.nan), wrong, name, name))
-    title = "The price of a slope that points right"
+    title = "The price of right signs"
     axes: dict[str, Any] = {"log_x": True, "y_range": (-0.04, 1.04)}
     return Panel(title, marks, "bias, as tau grows", "share of wrong signs", **axes)
 
@@ -154,9 +154,9 @@ def _trade(record: Record) -> Panel:
 views: list[View] = [
     _dragged,
     over_tau("bias", "How wrong the value is", "mean distance from the hard one", log=True),
-    over_tau("wrong", "How many slopes point the wrong way", "share of wrong signs"),
+    over_tau("wrong", "Slopes that point the wrong way", "share of wrong signs"),
     _trade,
-    over_tau("dead", "How many slopes are exactly zero", "share of zeros"),
+    over_tau("dead", "Slopes that are exactly zero", "share of zeros"),
     over_tau("rounded", "What comes back when rounded", "share of entries that are right"),
     over_tau("variance", "What the draws add", "variance of a slope", log=True),
 ]

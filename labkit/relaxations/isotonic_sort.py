@@ -175,7 +175,8 @@ def _dragged(record: Record) -> Panel:
 
 
 def _shares(record: Record) -> Panel:
-    row = int(np.argmin(np.abs(np.log(record["tau"]))))  # at tau 1, neither hard nor blurred
+    hard, _ = exact_until(record)
+    row = int(np.argmin(np.abs(np.log(record["tau"] / (1.15 * hard)))))  # some are pooled
     p, places = record["permutation"][row], np.arange(1, record["permutation"].shape[1] + 1)
     title = f"Who is pooled with whom, tau {record['tau'][row]:.2g}"
     return Panel(title, [Raster(p, places, places, "share")], "input", "place")
