@@ -52,18 +52,30 @@ def perturbed_argmax(
     """An estimate of y_tau(theta), whose derivatives in theta and tau, of any order, are too.
 
     Values are means over the samples and derivatives sample covariances, both without bias.
-    For several theta, `jax.vmap` this.  Jitted on a CPU, ask for 4000 samples or fewer, or for
-    forward mode: of longer sums in reverse mode XLA (jaxlib 0.10.2) may lose a part.
+    For several theta, `jax.vmap` this.
     """
     if samples < 2:
         raise refusal("samples", samples, "2 or more")
-    asked, density = _asked(key, theta, tau, samples, noise)
-    y = jax.lax.stop_gradient(jax.vmap(solver)(jax.lax.stop_gradient(asked)))
+    asked = _asked(key, theta, tau, samples, noise)
+    y = jax.lax.stop_gradient(jax.vmap(solver)(asked))
     mean = y.mean(axis=0)
-    # In value 0; its k-th derivatives are those of the density over the density.
-    moves = jnp.exp(density - jax.lax.stop_gradient(density)) - 1
-    moves = jnp.expand_dims(moves, tuple(range(1, y.ndim)))
-    return mean + (moves * (y - mean[None])).sum(axis=0) / (samples - 1)
+
+    def change(part: tuple[Array, Array]) -> Array:
+        # In value 0; its k-th derivatives are those of the density over the density.
+        density = _density(part[0], theta, tau, noise)
+        moves = jnp.exp(density - jax.lax.stop_gradient(density)) - 1
+        moves = jnp.expand_dims(moves, tuple(range(1, y.ndim)))
+        return (moves * (part[1] - mean[None])).sum(axis=0)
+
+    # In reverse mode, of sums over 16,000 rows and more of sums within a row, XLA's CPU fusions
+    # (jaxlib 0.10.2, "ynn") lose a part: a loop keeps them short.
+    short = 4000
+    whole = samples // short * short
+    blocks = [a[:whole].reshape(-1, short, *a.shape[1:]) for a in (asked, y)]
+    total = jax.lax.map(change, tuple(blocks)).sum(axis=0) if whole else jnp.zeros_like(mean)
+    if whole < samples:
+        total = total + change((asked[whole:], y[whole:]))
+    return mean + total / (samples - 1)
 
 
 def fenchel_young(
@@ -102,17 +114,21 @@ def _noise(key: Key[Array, ""], theta: Array, samples: int, noise: Noise) -> Arr
     raise refusal("noise", noise, "'normal' or 'gumbel'")
 
 
-def _asked(key: Key[Array, ""], theta: Array, tau: Scalar, samples: int, noise: Noise):
-    """The perturbed questions [samples, ...], held fixed, and the logarithms of their density."""
+def _asked(key: Key[Array, ""], theta: Array, tau: Scalar, samples: int, noise: Noise) -> Array:
+    """The perturbed questions [samples, ...], held fixed."""
     check_positive("tau", tau, "in units of theta")
-    asked = jax.lax.stop_gradient(theta[None] + tau * _noise(key, theta, samples, noise))
+    return jax.lax.stop_gradient(theta[None] + tau * _noise(key, theta, samples, noise))
+
+
+def _density(asked: Array, theta: Array, tau: Scalar, noise: Noise) -> Array:
+    """The logarithm of the density of each question [samples, ...], but for a number."""
     z = (asked - theta[None]) / tau
     if noise == "normal":
         logs = -z * z / 2
     else:
         z = z + np.euler_gamma
         logs = -z - jnp.exp(-z)
-    return asked, logs.reshape(samples, -1).sum(axis=1) - theta.size * jnp.log(tau)
+    return logs.reshape(len(asked), -1).sum(axis=1) - theta.size * jnp.log(tau)
 
 
 @pytree
