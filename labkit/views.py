@@ -2,7 +2,8 @@
 
 A view turns a record into a `Panel`: titled axes with marks on them.  `labkit.render` draws
 panels, with matplotlib, with plotly, or in words.  A view is any function of a record, so a
-method with a picture of its own writes one; `lines`, `path`, `heat` and `bars` make the usual.
+method with a picture of its own writes one; `lines`, `path`, `heat`, `bars` and `drag` make the
+usual.
 
 The `role` of a mark names what it shows ("loss", "threshold"): the same thing has the same
 colour in every picture.  A mark with `edits` is dragged: it moves that array field.
@@ -235,6 +236,24 @@ def bars(name: str, *, title: str = "", x: str = "index", y: str = "", over: str
         at = np.asarray(record.last(over)) if over else np.arange(1, len(heights) + 1)
         marks = [Bars(at, heights, _words(name), name)]
         return Panel(title or _words(name), marks, x, y or _words(name))
+
+    return view
+
+
+def drag(
+    edits: str, y_range: tuple[float, float], *, title: str = "", x: str = "index", y: str = ""
+) -> View:
+    """An array field [n] as points that are dragged; `edits` is its dotted name.
+
+    The record has a column of the same name without what stands before the dot.
+    """
+    name = edits.rpartition(".")[2]
+
+    def view(record: Record) -> Panel:
+        values = np.asarray(record.last(name))
+        points = Points(np.arange(1, len(values) + 1), values, _words(name), "iterates", edits)
+        head = title or f"Drag the {_words(name)}"
+        return Panel(head, [points], x, y or _words(name), y_range=y_range)
 
     return view
 

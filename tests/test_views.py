@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labkit.record import Record
-from labkit.views import Curve, Panel, Points, bars, heat, lines, panels, path, text
+from labkit.views import Curve, Panel, Points, bars, drag, heat, lines, panels, path, text
 
 
 RECORD = Record(
@@ -97,6 +97,15 @@ def test_bars_are_the_newest_row():
     assert (panel.x, panel.y, mark.role) == ("index", "heights", "heights")
     [mark] = bars("heights", over="places")(RECORD).marks
     assert mark.x.tolist() == [9, 10]
+
+
+def test_what_is_dragged_edits_the_field_that_it_shows():
+    panel = drag("problem.heights", (0.0, 9.0), x="bar")(RECORD)
+    [mark] = panel.marks
+    assert (mark.x.tolist(), mark.y.tolist()) == ([1, 2], [4.0, 5.0])
+    assert (mark.edits, mark.role) == ("problem.heights", "iterates")
+    assert (panel.title, panel.x, panel.y) == ("Drag the heights", "bar", "heights")
+    assert panel.y_range == (0.0, 9.0)
 
 
 def test_text_is_the_newest_entry():

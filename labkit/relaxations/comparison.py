@@ -34,7 +34,7 @@ from labkit.record import Record
 from labkit.relaxations.operators import TASKS, Operator
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, View
+from labkit.views import Curve, Panel, View, drag
 
 
 ROUNDING = 1e-5  # below this share of the largest slope, a slope of float32 is no slope
@@ -120,12 +120,6 @@ def operators_of(record: Record) -> list[str]:
     return [name.removeprefix("bias ") for name in record if name.startswith("bias ")]
 
 
-def _dragged(record: Record) -> Panel:
-    values = record.last("values")
-    points = Points(np.arange(1, len(values) + 1), values, "x", "iterates", "function.values")
-    return Panel("Drag the values", [points], "index", "value", y_range=(-2.7, 2.7))
-
-
 def over_tau(measure: str, title: str, y: str, log: bool = False) -> View:
     """A measure of every operator over the softness."""
 
@@ -152,7 +146,7 @@ def _trade(record: Record) -> Panel:
 
 
 views: list[View] = [
-    _dragged,
+    drag("function.values", (-2.7, 2.7), y="value"),
     over_tau("bias", "How wrong the value is", "mean distance from the hard one", log=True),
     over_tau("wrong", "Slopes that point the wrong way", "share of wrong signs"),
     _trade,

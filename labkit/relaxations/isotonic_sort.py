@@ -42,7 +42,7 @@ from labkit.relaxations.network import hard_sort
 from labkit.relaxations.order import Order
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Panel, Points, Raster, View, lines
+from labkit.views import Panel, Raster, View, drag, lines
 
 
 def isotonic_sort(
@@ -168,12 +168,6 @@ def demo() -> Record:
     return run(example())
 
 
-def _dragged(record: Record) -> Panel:
-    values = record.last("values")
-    points = Points(np.arange(1, len(values) + 1), values, "x", "iterates", "function.values")
-    return Panel("Drag the values", [points], "index", "value", y_range=(-1.5, 6.5))
-
-
 def _shares(record: Record) -> Panel:
     hard, _ = exact_until(record)
     row = int(np.argmin(np.abs(np.log(record["tau"] / (1.15 * hard)))))  # some are pooled
@@ -184,7 +178,7 @@ def _shares(record: Record) -> Panel:
 
 _over_tau: dict[str, Any] = {"over": "tau", "log_x": True, "x": "softness tau"}
 views: list[View] = [
-    _dragged,
+    drag("function.values", (-1.5, 6.5), y="value"),
     lines("sorted", title="Soft order: exact, then straight lines", y="value", **_over_tau),
     lines("ranks", title="Soft ranks", y="rank", **_over_tau),
     _shares,

@@ -34,7 +34,7 @@ from labkit.method import Scalar, choice, knob, pytree, size
 from labkit.record import Record
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, View
+from labkit.views import Curve, Panel, Points, View, drag
 
 
 Noise = Literal["gumbel", "normal"]
@@ -200,13 +200,12 @@ def _trade(record: Record) -> Panel:
     return Panel("Softening and deviation", marks, "softness tau", "length", log_x=True)
 
 
-def _theta(record: Record) -> Panel:
-    theta = record.last("theta")
-    points = Points(np.arange(1, len(theta) + 1), theta, "theta", "iterates", "function.theta")
-    return Panel("Drag theta", [points], "choice", "theta", y_range=(-3.5, 3.5))
-
-
-views: list[View] = [_shares, _slope, _trade, _theta]
+views: list[View] = [
+    _shares,
+    _slope,
+    _trade,
+    drag("function.theta", (-3.5, 3.5), title="Drag theta", x="choice"),
+]
 
 
 def say(record: Record) -> str:

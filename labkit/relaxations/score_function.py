@@ -33,7 +33,7 @@ from labkit.method import knob, pytree, size
 from labkit.record import Record
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, View
+from labkit.views import Curve, Panel, Points, View, drag
 
 
 Baseline = Literal["leave-one-out", "none"]
@@ -161,13 +161,7 @@ def _bias(record: Record) -> Panel:
     return Panel("Distance of the mean", marks, "added to the payoff", "length")
 
 
-def _scores(record: Record) -> Panel:
-    scores = record.last("scores")
-    points = Points(np.arange(1, len(scores) + 1), scores, "scores", "iterates", "function.scores")
-    return Panel("Drag the scores", [points], "choice", "score", y_range=(-3.5, 3.5))
-
-
-views: list[View] = [_deviation, _bias, _scores]
+views: list[View] = [_deviation, _bias, drag("function.scores", (-3.5, 3.5), x="choice", y="score")]
 
 
 def say(record: Record) -> str:

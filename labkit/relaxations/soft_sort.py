@@ -27,7 +27,7 @@ from labkit.relaxations.network import hard_sort
 from labkit.relaxations.order import Order, order
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Panel, Points, Raster, View, lines
+from labkit.views import Panel, Raster, View, drag, lines
 
 
 def soft_permutation(x: Float[Array, "... n"], tau: Scalar) -> Float[Array, "... n n"]:
@@ -102,12 +102,6 @@ def demo() -> Record:
     return run(example())
 
 
-def _values(record: Record) -> Panel:
-    values = record.last("values")
-    points = Points(np.arange(1, len(values) + 1), values, "x", "iterates", "function.values")
-    return Panel("Drag the values", [points], "index", "value", y_range=(-1.5, 6.5))
-
-
 def _permutation(record: Record) -> Panel:
     row = int(np.argmin(np.abs(np.log(record["tau"] / 0.3))))  # neither hard nor blurred
     p, places = record["permutation"][row], np.arange(1, record["permutation"].shape[1] + 1)
@@ -116,7 +110,7 @@ def _permutation(record: Record) -> Panel:
 
 
 views: list[View] = [
-    _values,
+    drag("function.values", (-1.5, 6.5), y="value"),
     lines("sorted", over="tau", log_x=True, title="Soft order", x="softness tau", y="value"),
     _permutation,
 ]

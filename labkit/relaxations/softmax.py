@@ -36,7 +36,7 @@ from labkit.record import Record
 from labkit.run import run
 from labkit.shares import keep_total, prepared, relative
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, View, lines
+from labkit.views import Curve, Panel, View, drag, lines
 
 
 def softmax(scores: Float[Array, "... n"], tau: Scalar) -> Float[Array, "... n"]:
@@ -109,12 +109,7 @@ def demo() -> Record:
     return run(example())
 
 
-def dragged(record: Record) -> Panel:
-    """The scores of a record, to be dragged."""
-    scores = record.last("scores")
-    at = np.arange(1, len(scores) + 1)
-    points = Points(at, scores, "s", "iterates", "function.scores")
-    return Panel("Drag the scores", [points], "item", "score", y_range=(-1.5, 6.5))
+dragged = drag("function.scores", (-1.5, 6.5), x="item", y="score")  # to be dragged
 
 
 def _depth(record: Record) -> np.ndarray:

@@ -37,7 +37,7 @@ from labkit.relaxations.gumbel_softmax import gumbel_softmax, perturbed
 from labkit.relaxations.softmax import softmax
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, View
+from labkit.views import Curve, Panel, View, drag
 
 
 def straight_through(hard: Float[Array, "..."], soft: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -152,13 +152,7 @@ def _deviation(record: Record) -> Panel:
     return Panel("Deviation of one draw", marks, "bend of the payoff", "length")
 
 
-def _scores(record: Record) -> Panel:
-    scores = record.last("scores")
-    points = Points(np.arange(1, len(scores) + 1), scores, "scores", "iterates", "function.scores")
-    return Panel("Drag the scores", [points], "choice", "score", y_range=(-3.5, 3.5))
-
-
-views: list[View] = [_bias, _deviation, _scores]
+views: list[View] = [_bias, _deviation, drag("function.scores", (-3.5, 3.5), x="choice", y="score")]
 
 
 def say(record: Record) -> str:
