@@ -63,6 +63,7 @@ def test_a_row_is_what_single_runs_show(double):
             np.testing.assert_allclose(told, seen, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_distance_is_that_to_the_flow_of_the_same_learning_rate(double):
     diagram = dataclasses.replace(SMALL, problem=in_double(SINE), count=3, seeds=2, largest=0.8)
     seen = table(run(diagram), "distance")
@@ -237,6 +238,7 @@ def test_the_claim_refuses_a_diagram_that_has_not_come_to_the_edge_yet():
 # ------------------------------------------------------------------ tables and pictures
 
 
+@pytest.mark.slow
 def test_rows_to_come_are_not_known_and_no_run_of_them_diverged():
     whole, part = small(), small().until(1)
     np.testing.assert_array_equal(table(part, "start")[:2], table(whole, "start")[:2])
