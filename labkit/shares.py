@@ -25,7 +25,8 @@ def prepared(scores: Float[Array, "... n"], tau: Scalar) -> tuple[Array, Array]:
     """Scores and tau in one floating dtype.  Raises ValueError when tau is not above 0."""
     check_positive("tau", tau, "in units of the scores")
     scores = jnp.asarray(scores, jnp.result_type(scores, float))
-    return scores, jnp.asarray(tau, scores.dtype)
+    # What is smaller counts as 0 in a product, and 0 / 0 is no number.
+    return scores, jnp.maximum(jnp.asarray(tau, scores.dtype), jnp.finfo(scores.dtype).tiny)
 
 
 def relative(

@@ -56,7 +56,7 @@ def unit(z: Float[Array, "... d"] | Float[np.ndarray, "... d"]) -> Float[Array, 
     # Squares of 1e-30 would vanish.  To scale by a constant changes neither value nor slope.
     z = jnp.asarray(z)
     largest = jax.lax.stop_gradient(jnp.abs(z).max(axis=-1, keepdims=True))
-    z = z / jnp.where(largest > 0, largest, 1.0)
+    z = z / jnp.where(largest > 0, largest, jnp.inf)
     return z / jnp.where(largest > 0, root((z**2).sum(axis=-1, keepdims=True)), 1.0)
 
 

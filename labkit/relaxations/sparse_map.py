@@ -19,6 +19,7 @@ Source: F020, SparseMAP: Differentiable Sparse Structured Inference.
 from functools import cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -28,7 +29,7 @@ from labkit.method import Scalar, knob, pytree
 from labkit.polytopes import Mixture, Oracle, chains, nearest
 from labkit.record import Record
 from labkit.run import run
-from labkit.shares import prepared
+from labkit.shares import prepared, relative
 from labkit.sweep import Sweep, sweep
 from labkit.views import Curve, Panel, Points, Raster, View, lines
 
@@ -45,7 +46,9 @@ def mixture(scores: Float[Array, "... d"], tau: Scalar, oracle: Oracle) -> Mixtu
     """mu together with the structures that it mixes."""
     scores, tau = prepared(scores, tau)
     most = float(jnp.finfo(scores.dtype).max) ** 0.5  # whose products are still finite
-    return nearest(jnp.clip(scores / tau, -most, most), oracle)
+    z = relative(scores, tau, jnp.zeros_like(scores[..., :1]))
+    largest = jax.lax.stop_gradient(jnp.abs(z).max(axis=-1, keepdims=True, initial=most))
+    return nearest(z * (most / largest), oracle)  # far out, only the direction counts
 
 
 PLACES, LABELS = 4, 3

@@ -78,3 +78,12 @@ def test_a_mining_that_is_not_known_is_refused():
     z, labels, _ = batch(0)
     with pytest.raises(ValueError, match="mining = 'hard' is refused; accepted: one of all, semi"):
         triplet(z, labels, mining="hard")
+
+
+def test_a_direction_has_a_derivative_however_short_the_vector():
+    slope = jax.jit(jax.jacobian(unit))
+    for length in (1e-25, 1e-3, 1e15):
+        z = np.array([0.6, -0.8], np.float32) * np.float32(length)
+        across = np.array([[0.64, 0.48], [0.48, 0.36]])  # 1 - z z' / |z|^2
+        np.testing.assert_allclose(length * np.asarray(slope(z), float), across, atol=1e-5)
+    np.testing.assert_array_equal(slope(np.zeros(2, np.float32)), np.zeros((2, 2)))

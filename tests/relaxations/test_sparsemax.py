@@ -161,3 +161,12 @@ def test_the_claim_refuses_a_threshold_left_out():
     v = np.asarray(S) / demo()["tau"][:, None]
     p = np.maximum(v, 0) / np.maximum(v, 0).sum(axis=1, keepdims=True)
     assert not claim(told(sparsemax=p)).holds
+
+
+def test_a_tau_that_counts_as_zero_gives_the_hard_choice():
+    """1e-45 is above 0 and below what float32 multiplies with."""
+    scores = np.array([0.0, 2.0, 1.0], np.float32)
+    for choose in (softmax, sparsemax):
+        p, slope = jax.jit(lambda s, f=choose: (f(s, 1e-45), jax.jacobian(f)(s, 1e-45)))(scores)
+        np.testing.assert_array_equal(p, [0.0, 1.0, 0.0])
+        assert np.isfinite(slope).all()
