@@ -1,4 +1,4 @@
-"""What each of the 64 cells is worth: every one trained, from 8 seeds, and kept in a table.
+"""What each of the 64 cells is worth: every one trained in float32 from 8 seeds, and kept.
 
     python -m labkit.relaxations.cell_table        trains them anew and writes cells.csv
 

@@ -92,15 +92,16 @@ def test_components_have_variance_one_and_the_parts_do_not_overlap(space):
     assert [len(part.y) for part in (space.train, space.validation, space.test)] == [800, 638, 359]
 
 
-def test_rows_of_the_table_come_back_when_they_are_trained_again(space):
-    """Eight of the 512 runs.
+def test_rows_of_the_table_come_back_when_they_are_trained_again():
+    """Eight of the 512 runs, in float32 as they were: float64 draws other weights to start from.
 
     150 steps of Adam carry a difference in rounding on: another machine may come out a little
     elsewhere, so within three samples of 638 and 359 and 3 % of the loss.
     """
     table, rows = cell_table(), [9, 16, 27, 38, 49, 55, 58, 63]
     seeds = np.arange(SEEDS)
-    found = train(space, table.cells[rows], seeds)
+    with jax.enable_x64(False):
+        found = train(digit_cells(), table.cells[rows], seeds)
     pick = lambda values: values[rows, seeds]
     np.testing.assert_allclose(found.loss, pick(table.loss), rtol=0.03)
     np.testing.assert_allclose(found.accuracy, pick(table.accuracy), atol=3.5 / 638)
