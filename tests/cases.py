@@ -78,6 +78,7 @@ from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
+    amortized_programs,
     comparison,
     confusion_loss,
     error_free_sort,
@@ -88,7 +89,9 @@ from labkit.relaxations import (
     neural_ndcg,
     neural_sort,
     partition_entropy,
+    perceived_programs,
     perturbed_argmax,
+    relaxed_programs,
     score_function,
     sinkhorn_sort,
     soft_sort,
@@ -475,6 +478,28 @@ ALL = {
     "gathered_points": Case(
         gathered_points.GatheredPoints(jnp.sin(jnp.arange(16.0)).reshape(8, 2), anchors=3),
         gathered_points.views,
+        "relaxations",
+    ),
+    "relaxed_programs": Case(
+        relaxed_programs.RelaxedPrograms(trees=2, depth=1), relaxed_programs.views, "relaxations"
+    ),
+    "perceived_programs": Case(
+        perceived_programs.PerceivedPrograms(
+            *[
+                perceived_programs.Pairs(
+                    jnp.sin(jnp.arange(384.0)).reshape(3, 2, 64), jnp.eye(3)[:, :2]
+                )
+            ]
+            * 2,
+            tasks=2,
+            trees=2,
+        ),
+        perceived_programs.views,
+        "relaxations",
+    ),
+    "amortized_programs": Case(
+        amortized_programs.AmortizedPrograms(trees=1, width=4),
+        amortized_programs.views,
         "relaxations",
     ),
     "soft_sort": Case(

@@ -28,7 +28,7 @@ def entropy_of(sizes: Sequence[int] | np.ndarray) -> float:
     """H of a cut into parts of these sizes, in nats; parts of size 0 do not count."""
     sizes = np.asarray(sizes, float)
     shares = sizes[sizes > 0] / sizes.sum()
-    return float(-(shares * np.log(shares)).sum())
+    return float((shares * np.log(1 / shares)).sum())
 
 
 def run_lengths(values: Float[np.ndarray, " n"]) -> Int[np.ndarray, " runs"]:
