@@ -81,6 +81,7 @@ from labkit.relaxations import (
     comparison,
     confusion_loss,
     error_free_sort,
+    gate_microscope,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
@@ -97,9 +98,11 @@ from labkit.relaxations import (
     sparse_transport,
     sparsemax,
     straight_through,
+    trainable_gate,
     transport_pooling,
     transport_problems,
 )
+from labkit.relaxations.hidden_units import digit_units
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -468,6 +471,12 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "gate_microscope": Case(gate_microscope.example(9), gate_microscope.views, "relaxations"),
+    "trainable_gate": Case(
+        trainable_gate.TrainableGate(digit_units(4, 40), Sgd(0.1)),
+        trainable_gate.views,
         "relaxations",
     ),
 }
