@@ -80,8 +80,10 @@ from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, si
 from labkit.relaxations import (
     comparison,
     confusion_loss,
+    envelope_path,
     error_free_sort,
     gate_microscope,
+    group_sparse_envelope,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
@@ -471,6 +473,16 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "envelope_path": Case(
+        sweep(envelope_path.EnvelopePath(), jnp.logspace(-1.0, 1.0, 9), "lam"),
+        envelope_path.views,
+        "relaxations",
+    ),
+    "group_sparse_envelope": Case(
+        group_sparse_envelope.GroupSparseEnvelope(digit_units(4, 40), k=2.0),
+        group_sparse_envelope.views,
         "relaxations",
     ),
     "gate_microscope": Case(gate_microscope.example(9), gate_microscope.views, "relaxations"),

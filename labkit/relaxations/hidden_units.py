@@ -61,7 +61,7 @@ class HiddenUnits:
         odds = jax.nn.log_softmax(self.predict(w, self.x, gates))
         return -jnp.take_along_axis(odds, self.y[:, None], axis=1).mean()
 
-    def accuracy(self, w: Units, gates: Float[Array, " units"] | None = None) -> Float[Array, ""]:
+    def score(self, w: Units, gates: Float[Array, " units"] | None = None) -> Float[Array, ""]:
         """The share of what was held out whose largest output is its class."""
         gates = jnp.ones(self.units, self.x.dtype) if gates is None else gates
         return (self.predict(w, self.x_test, gates).argmax(axis=1) == self.y_test).mean()

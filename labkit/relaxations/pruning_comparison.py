@@ -45,7 +45,7 @@ def _accuracy(method: TrainableGate, key, way: str, steps: int) -> Float[Array, 
     state = jax.lax.fori_loop(0, 2 * steps // 3, lambda _, s: gated.step(s, key), state)
     state = _cut(state, keep, way)
     state = jax.lax.fori_loop(0, steps - 2 * steps // 3, lambda _, s: fixed.step(s, key), state)
-    return method.problem.accuracy(state.w, fixed.gates(state.gate))
+    return method.problem.score(state.w, fixed.gates(state.gate))
 
 
 def _cut(state: State, keep: Array, way: str) -> State:

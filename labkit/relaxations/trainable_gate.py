@@ -116,7 +116,7 @@ class TrainableGate:
         gates = self.gates(state.gate)
         return {
             "loss": self.problem.loss(state.w, gates),
-            "accuracy": self.problem.accuracy(state.w, gates),
+            "accuracy": self.problem.score(state.w, gates),
             "open": (state.gate > 0).mean(dtype=state.gate.dtype),
             "budget": jnp.asarray(self.budget, state.gate.dtype),
             "gate": state.gate,

@@ -88,7 +88,7 @@ def test_the_microscope_sees_the_teeth_their_slope_and_the_grain():
     if far["w"].dtype == np.float32:
         assert (far["above"] == 0).all()
         assert "1 different values" in microscope.say(far)
-    assert far["slope"][0] == pytest.approx(float(bell(90.0, 100.0)), abs=1e-5)
+    assert far["slope"][0] == pytest.approx(float(bell(jnp.asarray(90.0), 100.0)), abs=1e-5)
     wide = seen(at=0.0, width=4.0)
     assert np.ptp(wide["gate"]) == pytest.approx(1.0, abs=1e-4)
     assert np.abs(microscope.secants(wide)[:100]).max() < 1e-3  # teeth are not seen from afar
@@ -117,7 +117,7 @@ def test_a_gate_at_0_is_a_row_of_zeros_and_the_network_is_that_of_a_loop(double)
     cut = Units(w.rows * closed[:, None], w.bias)
     loss, slope = jax.jit(jax.value_and_grad(problem.loss))(cut, jnp.ones(6))
     np.testing.assert_allclose(jax.jit(problem.loss)(w, closed), loss, rtol=1e-12)
-    accuracy = jax.jit(problem.accuracy)
+    accuracy = jax.jit(problem.score)
     assert accuracy(w, closed) == accuracy(cut, jnp.ones(6))
     assert not np.asarray(slope.rows)[np.asarray(closed) == 0].any()
 
