@@ -86,6 +86,7 @@ from labkit.relaxations import (
     group_sparse_envelope,
     gumbel_softmax,
     isotonic_sort,
+    learned_rounding,
     metric_losses,
     neural_ndcg,
     neural_sort,
@@ -105,6 +106,7 @@ from labkit.relaxations import (
     transport_problems,
 )
 from labkit.relaxations.hidden_units import digit_units
+from labkit.relaxations.roundings import neuron
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -473,6 +475,11 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "learned_rounding": Case(
+        learned_rounding.LearnedRounding(neuron(8, 3), Sgd(0.1), length=8),
+        learned_rounding.views,
         "relaxations",
     ),
     "envelope_path": Case(
