@@ -19,7 +19,7 @@ from labkit.method import knob, pytree
 from labkit.record import Record
 from labkit.relaxations.trainable_gate import bell, trainable_gate
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, Points, View
+from labkit.views import Curve, Mark, Panel, Points, View
 
 
 @pytree
@@ -73,9 +73,11 @@ def _value(record: Record) -> Panel:
 
 def _teeth(record: Record) -> Panel:
     x, y = record["offset"], record["above"]
-    # Where a window holds but a few floats each is seen as a dot.
-    few = np.ptp(x) < 60 * grain(record)
-    marks = [Points(x, y, "TG - b", "iterates") if few else Curve(x, y, "TG - b", "iterates")]
+    marks: list[Mark] = [Curve(x, y, "TG - b", "iterates")]
+    floats, first = np.unique(record["w"], return_index=True)
+    if len(floats) < 40:  # each is seen by itself
+        at = record["w"][len(x) // 2]
+        marks.append(Points(floats - at, y[first], "a float each", "start"))
     return Panel("What is added to the step", marks, "w from there", "TG - b")
 
 

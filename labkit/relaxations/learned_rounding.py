@@ -27,6 +27,7 @@ from labkit.adaptive import Adam
 from labkit.claims import Claim
 from labkit.method import Latest, Scalar, choice, knob, method, size
 from labkit.record import Record
+from labkit.relaxations.rounding_views import pictures, shown
 from labkit.relaxations.roundings import (
     Between,
     Problem,
@@ -40,7 +41,6 @@ from labkit.relaxations.roundings import (
 )
 from labkit.rules import Rule
 from labkit.run import run
-from labkit.views import Curve, Mark, Panel, Points, View
 
 
 MOST_TRIED = 12  # inputs of which all roundings are tried
@@ -135,7 +135,7 @@ class LearnedRounding:
         near, gain = jnp.round(fraction(w, between)), jnp.exp(state.gain)[None]
         off = lambda h, gain: output_error(x, gain * at(between, h) - w)
         seen = {
-            "w": w[:, 0],
+            "w": Latest(w),
             "h": h,
             "soft": off(h, gain),
             "hard": off(jnp.round(h), gain),
@@ -148,7 +148,7 @@ class LearnedRounding:
         }
         if len(w) <= MOST_TRIED:
             tried = enumerated((x, w), between)
-            seen |= {"best": tried.min(axis=0), "tried": Latest(jnp.sort(tried[:, 0]))}
+            seen |= {"best": tried.min(axis=0), "tried": Latest(jnp.sort(tried, axis=0))}
         return seen
 
 
@@ -163,65 +163,16 @@ def demo() -> Record:
     return run(LearnedRounding(random_layer()), every=40)
 
 
-def _weights(record: Record) -> Panel:
-    w, h = record.last("w"), record.last("h")[:, 0]
-    low, high = record.last("low")[:, 0], record.last("high")[:, 0]
-    place = np.arange(1, len(w) + 1)
-    bars_x = np.stack([place, place, np.full(len(w), np.nan)], 1).ravel()
-    bars_y = np.stack([low, high, np.full(len(w), np.nan)], 1).ravel()
-    marks = [
-        Curve(bars_x, bars_y, "from line to line", "ghost"),
-        Points(place, w, "w: drag", "data", "problem.w"),
-        Points(place, low + h * (high - low), "w_q", "iterates"),
-    ]
-    top = 1.1 * max(np.abs(low).max(), np.abs(high).max(), 1.0)
-    return Panel("Weights between two lines", marks, "weight", "value", y_range=(-top, top))
-
-
-def _deciding(record: Record) -> Panel:
-    h = record["h"][:, :, 0].T
-    marks = [Curve(record.steps, row, f"h {i}", f"iterates {i}") for i, row in enumerate(h, 1)]
-    title = "Going up (1) or down (0)"
-    return Panel(title, marks, "step", "h", y_range=(-0.05, 1.05))
-
-
-def _errors(record: Record) -> Panel:
-    names = {"soft": "w_q on its way", "hard": "rounded now", "nearest": "nearest", "best": "best"}
-    roles = {"soft": "ghost", "hard": "iterates", "nearest": "start", "best": "optimum"}
-    floor = 1e-3 * record.last("nearest")[0]  # at the start w_q is w
-    marks: list[Mark] = [
-        Curve(record.steps, np.maximum(record[n][:, 0], floor), label, roles[n])
-        for n, label in names.items()
-        if n in record
-    ]
-    return Panel("Error of the output", marks, "step", "squared error", log_y=True)
-
-
-def _tried(record: Record) -> Panel:
-    if "tried" not in record:
-        ratio = record.last("learned") / record.last("nearest")
-        marks: list[Mark] = [Points(np.arange(1, len(ratio) + 1), ratio, "learned", "iterates")]
-        return Panel("Error, beside that of the nearest", marks, "output", "ratio")
-    tried = record.last("tried")
-    rank = lambda value: 1.0 + np.searchsorted(tried, value * (1 - 1e-5))
-    marks = [Curve(np.arange(1, len(tried) + 1), np.maximum(tried, 1e-9), "all roundings", "ghost")]
-    for name, role in {"nearest": "start", "hard": "iterates"}.items():
-        value = record.last(name)[0]
-        label = {"hard": "rounded now"}.get(name, name)
-        marks.append(Points(np.array([rank(value)]), np.array([value]), label, role))
-    title = f"All {len(tried):,} roundings"
-    return Panel(title, marks, "place, from the best", "squared error", log_x=True, log_y=True)
-
-
-views: list[View] = [_weights, _deciding, _errors, _tried]
+views = pictures
 
 
 def say(record: Record) -> str:
     """The error of the rounding so far, beside the nearest and the best."""
-    hard, near = record.last("hard")[0], record.last("nearest")[0]
+    o = shown(record)
+    hard, near = record.last("hard")[o], record.last("nearest")[o]
     seen = f"Step {record.steps[-1]}: rounded now, the error is {hard / near:.2f} of the nearest's"
     if "best" in record:
-        seen += f", where the best of all has {record.last('best')[0] / near:.2f}"
+        seen += f", where the best of all has {record.last('best')[o] / near:.2f}"
     return f"{seen}; {record.last('flips'):.0%} of the weights go to the farther line."
 
 
