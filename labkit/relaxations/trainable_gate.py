@@ -193,5 +193,6 @@ def claim(record: Record) -> Claim:
     late = record.steps >= 0.75 * record.steps[-1]
     off = abs(record["open"][late].mean() / record.last("budget") - 1.0)
     lost = (record["full.accuracy"] - record["accuracy"])[late].mean()
-    sentence = "Mean share open off the budget, over 5 %; mean accuracy lost, over 2 points"
-    return Claim([off / 0.05, lost / 0.02], 1.0, 0.0, sentence, relation="<=")
+    # One gate is 3 % of the budget, and a few of them cross at a time.
+    sentence = "Mean share open off the budget, over 10 %; mean accuracy lost, over 2 points"
+    return Claim([off / 0.1, lost / 0.02], 1.0, 0.0, sentence, relation="<=")

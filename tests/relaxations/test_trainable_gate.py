@@ -80,7 +80,7 @@ def test_the_microscope_sees_the_teeth_their_slope_and_the_grain():
     seen = lambda **changes: run(replace(microscope.example(), changes))
     four = seen()
     drops = (np.diff(four["above"]) < -0.5e-5).sum()
-    assert drops in (3, 4)  # of four teeth, one may begin at the rim
+    assert drops in (3, 4, 5)  # of four teeth; at the rims is where two of them end
     inside = microscope.secants(four)[np.diff(four["above"]) > 0]
     assert np.median(inside) == pytest.approx(1.0, abs=0.4)  # one grain of 1 is 0.7 of a place
     assert (four["slope"] == four["g"]).all() or np.abs(four["slope"] - four["g"]).max() < 1e-5
@@ -125,18 +125,20 @@ def test_a_gate_at_0_is_a_row_of_zeros_and_the_network_is_that_of_a_loop(double)
 def test_a_gate_is_pulled_by_the_loss_times_g_and_by_the_budget(double):
     method = small(budget=0.4, strength=0.7, tau=0.8, M=1e7)
     w, gate = method.problem.start(jr.key(1)), jnp.array([0.3, -0.2, 0.1, 0.9, -1.0, 0.2])
-    slope = jax.grad(method.objective, 1)(w, gate)
+    slope = jax.jit(jax.grad(method.objective, 1))(w, gate)
     a, h = np.asarray(gate > 0, float), 1e-5
     pull = lambda j: (lossy(a + h * np.eye(6)[j]) - lossy(a - h * np.eye(6)[j])) / (2 * h)
-    lossy = lambda a: float(method.problem.loss(w, jnp.asarray(a)))
+    loss = jax.jit(method.problem.loss)
+    lossy = lambda a: float(loss(w, jnp.asarray(a)))
     by_hand = [(pull(j) + 0.7 / 6) * bell(gate[j], 0.8) for j in range(6)]  # 4 / 6 are open
     # The value is 1e-7 off; relu has kinks, but at the given weights none within h.
     np.testing.assert_allclose(slope, by_hand, atol=1e-6)
     # In the limit of M it is the straight-through estimator.
     straight = replace(method, {"kind": "straight-through"})
-    np.testing.assert_allclose(jax.grad(straight.objective, 1)(w, gate), slope, atol=1e-6)
+    straight_slope = jax.jit(jax.grad(straight.objective, 1))(w, gate)
+    np.testing.assert_allclose(straight_slope, slope, atol=1e-6)
     real = replace(method, {"kind": "real"})
-    assert real.objective(w, gate) == pytest.approx(
+    assert jax.jit(real.objective)(w, gate) == pytest.approx(
         lossy(gate) + 0.7 * np.abs(gate).mean(), rel=1e-9
     )
 
