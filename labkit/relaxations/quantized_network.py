@@ -3,6 +3,7 @@
     nearest            each weight to the nearer line
     stochastic         up or down by chance, right in the mean
     learned            `learned_rounding` on the inputs that a few samples give to each layer
+    logits             the same for all layers at once, by the KL divergence of what comes out
     straight-through   trained further on all data, with rounded weights in the forward pass
 
 Biases stay as they are.  A layer is calibrated on what the layers below, already rounded, give.
@@ -31,14 +32,14 @@ from labkit.errors import refusal, unknown
 from labkit.method import Scalar
 from labkit.models.layers import dense
 from labkit.problems import Classification, digits_network
-from labkit.relaxations.learned_rounding import LearnedRounding
-from labkit.relaxations.roundings import Layer, nearest, stochastic
+from labkit.relaxations.learned_rounding import LearnedRounding, stretched, unstretched
+from labkit.relaxations.roundings import Layer, at, fraction, nearest, neighbours, stochastic
 from labkit.relaxations.straight_through import straight_through
 from labkit.run import run
 
 
 Params = list[dict[str, Array]]
-WAYS = ("nearest", "stochastic", "learned", "straight-through")
+WAYS = ("nearest", "stochastic", "learned", "logits", "straight-through")
 
 
 @cache
@@ -72,6 +73,8 @@ def quantized(
     several = jnp.broadcast_to(jnp.asarray(bits, float), (len(params),))
     if way == "straight-through":
         return _retrained(problem, params, several, steps)
+    if way == "logits":
+        return _jointly(problem, params, problem.x[:samples], several, steps)
     x, rounded = problem.x[:samples], []
     for layer, count, one in zip(params, several, jr.split(key, len(params)), strict=True):
         weights = _rounded(one, x, layer["weights"], count, way, steps)
@@ -89,6 +92,40 @@ def _rounded(key, x, w, bits: Array, way: str, steps: int) -> Array:
 
 
 _nearest, _stochastic = jax.jit(nearest), jax.jit(stochastic)
+
+
+@partial(jax.jit, static_argnames="steps")
+def _jointly(problem: Classification, params: Params, x, bits: Array, steps: int) -> Params:
+    weights, rule = [p["weights"] for p in params], Adam(0.03)
+    grids = [neighbours(w, b) for w, b in zip(weights, bits, strict=True)]
+    start = [fraction(w, grid) for w, grid in zip(weights, grids, strict=True)]
+    full = jax.nn.log_softmax(problem.predict(params, x))
+
+    def held(h: list[Array]) -> Params:
+        parts = zip(params, grids, h, strict=True)
+        return [{**p, "weights": at(grid, one)} for p, grid, one in parts]
+
+    def divergence(h: list[Array]) -> Array:
+        out = jax.nn.log_softmax(problem.predict(held(h), x))
+        return (jnp.exp(full) * (full - out)).sum(axis=1).mean()
+
+    near = divergence([jnp.round(h) for h in start])
+    # As layer by layer: an error of 1 for each output, beside a pull for each weight.
+    outputs = sum(w.shape[1] for w in weights)
+
+    def objective(v: list[Array], t: Array) -> Array:
+        h = [stretched(one) for one in v]
+        pull = sum((1.0 - (2.0 * one - 1.0) ** 2).sum() for one in h)
+        return outputs * divergence(h) / near + 4.0 * t**2 * pull
+
+    def one(step: Array, state: Any) -> Any:
+        v, memory = state
+        updates, memory = rule.update(jax.grad(objective)(v, step / steps), memory, v)
+        return jax.tree.map(jnp.add, v, updates), memory
+
+    v = [unstretched(h) for h in start]
+    v, _ = jax.lax.fori_loop(0, steps, one, (v, rule.init(v)))
+    return held([jnp.round(stretched(one)) for one in v])
 
 
 @partial(jax.jit, static_argnames="steps")
