@@ -81,10 +81,14 @@ from labkit.relaxations import (
     amortized_programs,
     comparison,
     confusion_loss,
+    envelope_path,
     error_free_sort,
+    gate_microscope,
     gathered_points,
+    group_sparse_envelope,
     gumbel_softmax,
     isotonic_sort,
+    learned_rounding,
     metric_losses,
     neural_ndcg,
     neural_sort,
@@ -102,9 +106,12 @@ from labkit.relaxations import (
     sparse_transport,
     sparsemax,
     straight_through,
+    trainable_gate,
     transport_pooling,
     transport_problems,
 )
+from labkit.relaxations.hidden_units import digit_units
+from labkit.relaxations.roundings import neuron
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -500,6 +507,27 @@ ALL = {
     "amortized_programs": Case(
         amortized_programs.AmortizedPrograms(trees=1, width=4),
         amortized_programs.views,
+        "relaxations",
+    ),
+    "learned_rounding": Case(
+        learned_rounding.LearnedRounding(neuron(8, 3), Sgd(0.1), length=8),
+        learned_rounding.views,
+        "relaxations",
+    ),
+    "envelope_path": Case(
+        sweep(envelope_path.EnvelopePath(), jnp.logspace(-1.0, 1.0, 9), "lam"),
+        envelope_path.views,
+        "relaxations",
+    ),
+    "group_sparse_envelope": Case(
+        group_sparse_envelope.GroupSparseEnvelope(digit_units(4, 40), k=2.0),
+        group_sparse_envelope.views,
+        "relaxations",
+    ),
+    "gate_microscope": Case(gate_microscope.example(9), gate_microscope.views, "relaxations"),
+    "trainable_gate": Case(
+        trainable_gate.TrainableGate(digit_units(4, 40), Sgd(0.1)),
+        trainable_gate.views,
         "relaxations",
     ),
     "soft_sort": Case(
