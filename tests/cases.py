@@ -492,12 +492,8 @@ ALL = {
     ),
     "perceived_programs": Case(
         perceived_programs.PerceivedPrograms(
-            *[
-                perceived_programs.Pairs(
-                    jnp.sin(jnp.arange(384.0)).reshape(3, 2, 64), jnp.eye(3)[:, :2]
-                )
-            ]
-            * 2,
+            perceived_programs.Pairs(jnp.sin(jnp.arange(256.0)).reshape(2, 2, 64), jnp.eye(2)),
+            perceived_programs.Pairs(jnp.cos(jnp.arange(256.0)).reshape(2, 2, 64), jnp.eye(2)),
             tasks=2,
             trees=2,
         ),

@@ -18,7 +18,7 @@ architectures: cells, cell_table, darts, low_temperature_search, perturbation_se
 robust_darts, candidates, gradual_pruning_search, pairwise_landscape, proxy_search,
 quantile_actor_search;
 gates and rounding: trainable_gate, group_sparse_envelope, feature_gradients, learned_rounding,
-boolean_programs, relaxed_programs;
+boolean_programs, relaxed_programs, perceived_programs, amortized_programs;
 topology: simple_points, soft_skeleton, signed_measures, multiparameter_persistence,
 range_partitions, partition_entropy, gathered_points.
 """

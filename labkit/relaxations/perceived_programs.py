@@ -94,7 +94,7 @@ class PerceivedPrograms:
     def step(self, state: State, key) -> State:
         params = state.network, state.logits
         noise = jr.logistic(key, self.train.bits.shape, self.train.x.dtype)
-        grads = jax.grad(lambda both: self._loss(*both, noise))(params)
+        grads = jax.grad(lambda both: self._loss(both[0], both[1], noise))(params)
         update, rule = Adam(self.lr).update(grads, state.rule, params)
         network, logits = jax.tree.map(jnp.add, params, update)
         return State(network, logits, rule)

@@ -32,9 +32,8 @@ jitted = jax.jit(lambda tree, cases: (evaluate(tree, cases), expected_length(tre
 
 
 def one_hot(nodes, leaves, inputs=2):
-    return Tree(
-        np.eye(4, dtype=np.float32)[list(nodes)], np.eye(inputs, dtype=np.float32)[list(leaves)]
-    )
+    of = lambda places, choices: np.eye(choices, dtype=np.float32)[list(places)]
+    return Tree(of(nodes, 4), of(leaves, inputs))
 
 
 def naive(nodes, leaves, case, i=0):

@@ -134,12 +134,8 @@ def test_sampled_programs_are_right_less_often_than_mixtures():
 
 def test_four_tasks_teach_bits_that_one_does_not():
     """Over three seeds with 100 pairs; seen over six: .82 to .89 against .50 to .60."""
-    bits = [
-        fan(perceived_programs.example(tasks, 100), over={"key": 3}, every=300).column("bits")[
-            :, -1
-        ]
-        for tasks in (1, 4)
-    ]
+    seen = [fan(perceived_programs.example(n, 100), over={"key": 3}, every=300) for n in (1, 4)]
+    bits = [lanes.column("bits")[:, -1] for lanes in seen]
     assert np.median(bits[0]) < 0.7 < np.median(bits[1])
 
 
@@ -149,10 +145,9 @@ def test_with_200_pairs_the_answers_are_right_and_the_programs_too():
     assert min(record.last("worst") for record in records) > 0.8  # seen .84 to .88
     for record in records:
         flipped = bool(record.last("flipped"))
-        for task, found in zip(
-            perceived_programs.TASKS, perceived_programs.programs(record), strict=True
-        ):
-            table = table_of(found, 2)
+        found = perceived_programs.programs(record)
+        for task, expression in zip(perceived_programs.TASKS, found, strict=True):
+            table = table_of(expression, 2)
             assert np.array_equal(table[::-1] if flipped else table, table_of(task, 2))
 
 
