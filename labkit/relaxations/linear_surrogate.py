@@ -1,0 +1,182 @@
+"""A linear cost whose best answer is good for another cost: SurCo.
+
+    x(c) = argmin_{x in X} c . x,        minimise f(x(c)) in c
+
+X is combinatorial and f is not linear, but a solver for linear costs is at hand.  It is called
+and never differentiated; c learns by a gradient of `solver_gradients`,
+
+    perturbed    sum_k (f_k - mean f) z_k / ((K - 1) tau),    K calls of the solver a step
+    black box    -(x(c) - x(c + lam grad f)) / lam,           two
+
+with tau in units of the cost.  Three ways to a c: learn it for each instance, from its `start`
+(*zero*); ask a model trained on a distribution of instances (*prior*, `surrogate_prior`); or
+learn it from there (*hybrid*: `prior` is that model).
+
+Look at the answer to the c in the end.  The best answer among all that were seen proves nothing:
+a walk against the gradient sees the optimum as well, and so does a random search.
+
+Source: S002, SurCo: Learning Linear Surrogates For Combinatorial Nonlinear Optimization
+Problems.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from labkit.adaptive import Adam
+from labkit.claims import Claim
+from labkit.method import Latest, Scalar, choice, knob, method, replace, size
+from labkit.record import Record
+from labkit.relaxations.lattice import Lattice, all_routes, as_field, as_walk, crossings
+from labkit.relaxations.solver_gradients import Problem, black_box, perturbed
+from labkit.relaxations.surrogate_prior import Prior, optimum, reached, untrained
+from labkit.rules import Rule
+from labkit.run import run
+from labkit.views import Bars, Curve, Panel, Raster, View, lines
+
+
+class State(NamedTuple):
+    instance: Any  # of all instances, on a leading axis
+    c: Float[Array, "instances n"]  # the linear cost of each
+    rule: Any
+    optimum: Float[Array, " instances"]  # by enumeration
+    seen: Float[Array, " instances"]  # the least f of all answers the solver gave
+    calls: Float[Array, ""]  # of the solver, an instance
+
+
+@method
+class LinearSurrogate:
+    """Linear costs of several instances, learned side by side; the first is shown."""
+
+    problem: Problem = Lattice()
+    rule: Rule = Adam(lr=0.1)
+    prior: Prior = untrained()
+    gradient: str = choice("perturbed", "black box")
+    tau: Scalar = knob(1.0, 0.05, 5.0, log=True, live=True, about="noise, in units of the cost")
+    lam: Scalar = knob(100.0, 1.0, 1000.0, log=True, live=True, about="black box: how far to ask")
+    turn: Scalar = knob(1.0, -1.0, 1.0, live=True, about="-1 turns the gradient: a control")
+    samples: int = size(20, 2, 100, about="calls of the solver a step, perturbed")
+    instances: int = size(20, 1, 100)
+
+    def init(self, key) -> State:
+        instance = jax.vmap(self.problem.draw)(jr.split(key, self.instances))
+        c = jax.vmap(lambda one: self.prior(self.problem, one))(instance)
+        least = jax.vmap(lambda one: optimum(self.problem, one))(instance)
+        return State(instance, c, self.rule.init(c), least, least + jnp.inf, jnp.zeros(()))
+
+    def step(self, state: State, key) -> State:
+        def one(key: Array, instance: Any, c: Array) -> tuple[Array, Array]:
+            f, solve = lambda x: self.problem.loss(instance, x), self.problem.solve
+            if self.gradient == "perturbed":
+                return perturbed(key, c, self.tau, f, solve, self.samples)
+            return black_box(c, self.lam, f, solve)
+
+        keys = jr.split(key, self.instances)
+        slope, values = jax.vmap(one)(keys, state.instance, state.c)
+        updates, rule = self.rule.update(self.turn * slope, state.rule, state.c)
+        seen, calls = jnp.minimum(state.seen, values.min(axis=1)), state.calls + values.shape[1]
+        return State(state.instance, state.c + updates, rule, state.optimum, seen, calls)
+
+    def observe(self, state: State) -> dict[str, Any]:
+        x = jax.vmap(self.problem.solve)(state.c)
+        value = jax.vmap(self.problem.loss)(state.instance, x)
+        first = jax.tree.map(lambda a: a[0], state.instance)
+        return {
+            "c": state.c[0],
+            "x": x[0],
+            "loss": value[0],
+            "answers": Latest(self.problem.loss(first, jnp.asarray(self.problem.answers))),
+            "reached": reached(value, state.optimum),
+            "ever_seen": reached(jnp.minimum(state.seen, value), state.optimum),
+            "excess": (value - state.optimum).mean(),
+            "calls": state.calls,
+        }
+
+
+def example() -> LinearSurrogate:
+    """Twenty trips through a lattice of 5 x 5 crossings, from the mean times."""
+    return LinearSurrogate()
+
+
+@cache
+def demo() -> Record:
+    """The example, 200 steps, beside the same with the gradient turned."""
+    turned = run(replace(example(), {"turn": -1.0}), 200, every=4)
+    return run(example(), 200, every=4).beside(turned=turned)
+
+
+def _map(record: Record) -> Panel:
+    c, x, late = (record.last(name) for name in ("c", "x", "answers"))
+    best = all_routes(crossings(len(c)))[int(np.argmin(late))]
+    field = as_field(c)
+    places = np.arange(len(field)) / 2
+    marks = [
+        Raster(field, places, places, "linear cost c"),
+        Curve(*as_walk(best), "optimum", "optimum"),
+        Curve(*as_walk(x), "x(c)", "iterates"),
+    ]
+    return Panel("Cost of each road, and a route", marks, "column", "row", equal=True)
+
+
+def _histogram(record: Record) -> Panel:
+    late, now = record.last("answers"), record.last("loss")
+    height, ends = np.histogram(late, bins=20, range=(0.0, 1.0))
+    most = [0.0, 1.1 * height.max()]
+    marks = [
+        Bars((ends[1:] + ends[:-1]) / 2, height, "all routes", "data"),
+        Curve(np.full(2, late.min()), np.array(most), "optimum", "optimum"),
+        Curve(np.full(2, now), np.array(most), "x(c)", "iterates"),
+    ]
+    return Panel("All routes", marks, "chance to be late", "routes", x_range=(0.0, 1.0))
+
+
+views: list[View] = [
+    _map,
+    _histogram,
+    lines(
+        "reached",
+        "ever_seen",
+        over="calls",
+        title="Instances at their optimum",
+        x="calls of the solver, an instance",
+        y="share",
+        y_range=(-0.05, 1.05),
+        labels={
+            "reached": "x(c)",
+            "ever_seen": "best seen",
+            "turned.reached": "turned, x(c)",
+            "turned.ever_seen": "turned, best seen",
+        },
+        roles={"reached": "iterates", "ever_seen": "best seen"},
+        beside=["turned.reached", "turned.ever_seen"],
+    ),
+]
+
+
+def say(record: Record) -> str:
+    """How many instances are solved, and how good the route is that is shown."""
+    first, last, best = record["reached"][0], record.last("reached"), record.last("answers").min()
+    return (
+        f"After {record.last('calls'):.0f} calls of the solver {last:.0%} of the answers are the "
+        f"optimum, {first:.0%} at the start; the one shown has loss {record.last('loss'):.3g}, "
+        f"at best {best:.3g}."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """S002: c comes to have the optimum for its answer, and not because it was walked past.
+
+    Of instances whose answer to c is the optimum: the share gained; the share that is lost with
+    the gradient turned; and of those, how many came past their optimum.
+    """
+    gain = record.last("reached") - record["reached"][0]
+    lost = record["turned.reached"][0] - record.last("turned.reached")
+    seen = [gain, lost, record.last("turned.ever_seen")]
+    # Of 200 instances 0.44 are gained, 0.48 lost, 0.98 seen; the least of twenty is below.
+    sentence = "Share solved: gained; lost with the gradient turned; then yet once seen"
+    return Claim(seen, [0.2, 0.2, 0.9], 0.0, sentence, kind="measured", relation=">=")
