@@ -117,10 +117,10 @@ def _map(record: Record) -> Panel:
     places = np.arange(len(field)) / 2
     marks = [
         Raster(field, places, places, "linear cost c"),
-        Curve(*as_walk(best), "optimum", "optimum"),
         Curve(*as_walk(x), "x(c)", "iterates"),
+        Curve(*as_walk(best), "optimum", "optimum"),
     ]
-    return Panel("Cost of each road, and a route", marks, "column", "row", equal=True)
+    return Panel("A cost for each road", marks, "column", "row", equal=True)
 
 
 def _histogram(record: Record) -> Panel:
@@ -129,8 +129,8 @@ def _histogram(record: Record) -> Panel:
     most = [0.0, 1.1 * height.max()]
     marks = [
         Bars((ends[1:] + ends[:-1]) / 2, height, "all routes", "data"),
-        Curve(np.full(2, late.min()), np.array(most), "optimum", "optimum"),
         Curve(np.full(2, now), np.array(most), "x(c)", "iterates"),
+        Curve(np.full(2, late.min()), np.array(most), "optimum", "optimum"),
     ]
     return Panel("All routes", marks, "chance to be late", "routes", x_range=(0.0, 1.0))
 
