@@ -82,11 +82,16 @@ from labkit.relaxations import (
     confusion_loss,
     error_free_sort,
     gumbel_softmax,
+    inverse_program,
     isotonic_sort,
+    lattice,
+    linear_surrogate,
     metric_losses,
     neural_ndcg,
     neural_sort,
+    optimality_margin,
     perturbed_argmax,
+    polygon_programs,
     score_function,
     sinkhorn_sort,
     soft_sort,
@@ -97,6 +102,7 @@ from labkit.relaxations import (
     sparse_transport,
     sparsemax,
     straight_through,
+    surrogate_prior,
     transport_pooling,
     transport_problems,
 )
@@ -470,6 +476,22 @@ ALL = {
         soft_sort.views,
         "relaxations",
     ),
+    "linear_surrogate": Case(
+        linear_surrogate.LinearSurrogate(lattice.Lattice(k=3), Sgd(), samples=3, instances=2),
+        linear_surrogate.views,
+        "relaxations",
+    ),
+    "surrogate_prior": Case(
+        surrogate_prior.PriorTraining(lattice.Lattice(k=3), Sgd(), samples=3, batch=2, tests=2),
+        surrogate_prior.views,
+        "relaxations",
+    ),
+    "optimality_margin": Case(
+        optimality_margin.OptimalityMargin(polygon_programs.polygon(), samples=4),
+        optimality_margin.views,
+        "relaxations",
+    ),
+    "inverse_program": Case(inverse_program.example(), inverse_program.views, "relaxations"),
 }
 
 PART = os.environ.get("LABKIT_PART", "")

@@ -34,7 +34,7 @@ from labkit.method import Latest, Scalar, choice, knob, method, replace, size
 from labkit.record import Record
 from labkit.relaxations.lattice import Lattice, all_routes, as_field, as_walk, crossings
 from labkit.relaxations.solver_gradients import Problem, black_box, perturbed
-from labkit.relaxations.surrogate_prior import Prior, optimum, reached, untrained
+from labkit.relaxations.surrogate_prior import Prior, reached, untrained
 from labkit.rules import Rule
 from labkit.run import run
 from labkit.views import Bars, Curve, Panel, Raster, View, lines
@@ -44,7 +44,7 @@ class State(NamedTuple):
     instance: Any  # of all instances, on a leading axis
     c: Float[Array, "instances n"]  # the linear cost of each
     rule: Any
-    optimum: Float[Array, " instances"]  # by enumeration
+    answers: Float[Array, "instances answers"]  # f of every x, to compare with
     seen: Float[Array, " instances"]  # the least f of all answers the solver gave
     calls: Float[Array, ""]  # of the solver, an instance
 
@@ -64,36 +64,38 @@ class LinearSurrogate:
     instances: int = size(20, 1, 100)
 
     def init(self, key) -> State:
-        instance = jax.vmap(self.problem.draw)(jr.split(key, self.instances))
+        instance = self.problem.draw(key, self.instances)
         c = jax.vmap(lambda one: self.prior(self.problem, one))(instance)
-        least = jax.vmap(lambda one: optimum(self.problem, one))(instance)
-        return State(instance, c, self.rule.init(c), least, least + jnp.inf, jnp.zeros(()))
+        every = jnp.asarray(self.problem.answers)
+        answers = jax.vmap(lambda one: self.problem.loss(one, every))(instance)
+        seen = jnp.full(self.instances, jnp.inf)
+        return State(instance, c, self.rule.init(c), answers, seen, jnp.zeros(()))
 
     def step(self, state: State, key) -> State:
-        def one(key: Array, instance: Any, c: Array) -> tuple[Array, Array]:
+        def one(z: Array, instance: Any, c: Array) -> tuple[Array, Array]:
             f, solve = lambda x: self.problem.loss(instance, x), self.problem.solve
             if self.gradient == "perturbed":
-                return perturbed(key, c, self.tau, f, solve, self.samples)
+                return perturbed(z, c, self.tau, f, solve)
             return black_box(c, self.lam, f, solve)
 
-        keys = jr.split(key, self.instances)
-        slope, values = jax.vmap(one)(keys, state.instance, state.c)
+        z = jr.normal(key, (self.instances, self.samples, state.c.shape[1]), state.c.dtype)
+        slope, values = jax.vmap(one)(z, state.instance, state.c)
         updates, rule = self.rule.update(self.turn * slope, state.rule, state.c)
         seen, calls = jnp.minimum(state.seen, values.min(axis=1)), state.calls + values.shape[1]
-        return State(state.instance, state.c + updates, rule, state.optimum, seen, calls)
+        return State(state.instance, state.c + updates, rule, state.answers, seen, calls)
 
     def observe(self, state: State) -> dict[str, Any]:
         x = jax.vmap(self.problem.solve)(state.c)
         value = jax.vmap(self.problem.loss)(state.instance, x)
-        first = jax.tree.map(lambda a: a[0], state.instance)
+        optimum = state.answers.min(axis=1)
         return {
             "c": state.c[0],
             "x": x[0],
             "loss": value[0],
-            "answers": Latest(self.problem.loss(first, jnp.asarray(self.problem.answers))),
-            "reached": reached(value, state.optimum),
-            "ever_seen": reached(jnp.minimum(state.seen, value), state.optimum),
-            "excess": (value - state.optimum).mean(),
+            "answers": Latest(state.answers[0]),
+            "reached": reached(value, optimum),
+            "ever_seen": reached(jnp.minimum(state.seen, value), optimum),
+            "excess": (value - optimum).mean(),
             "calls": state.calls,
         }
 

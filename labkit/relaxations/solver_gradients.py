@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Float, Key
 
 from labkit.errors import check_positive, refusal
@@ -33,8 +32,8 @@ class Problem(Protocol):
         """Every x there is: for the optimum, which is to be found without them."""
         ...
 
-    def draw(self, key: Key[Array, ""]) -> Any:
-        """An instance."""
+    def draw(self, key: Key[Array, ""], count: int) -> Any:
+        """Instances, on a leading axis."""
         ...
 
     def start(self, instance: Any) -> Float[Array, " n"]:
@@ -55,15 +54,14 @@ class Problem(Protocol):
 
 
 def perturbed(
-    key: Key[Array, ""], c: Float[Array, " n"], tau: Scalar, f: Cost, solve: Solver, samples: int
+    z: Float[Array, "samples n"], c: Float[Array, " n"], tau: Scalar, f: Cost, solve: Solver
 ) -> tuple[Float[Array, " n"], Float[Array, " samples"]]:
-    """The gradient from `samples` calls of the solver, and the values f_k they gave."""
+    """The gradient from a call of the solver for each standard normal row of z, and the f_k."""
     check_positive("tau", tau, "in units of the cost")
-    if samples < 2:
-        raise refusal("samples", samples, "2 or more")
-    z = jr.normal(key, (samples, *c.shape), c.dtype)
+    if len(z) < 2:
+        raise refusal("samples of z", len(z), "2 or more")
     values = jax.vmap(lambda z: f(solve(c + tau * z)))(z)
-    return (values - values.mean()) @ z / ((samples - 1) * tau), values
+    return (values - values.mean()) @ z / ((len(z) - 1) * tau), values
 
 
 def black_box(

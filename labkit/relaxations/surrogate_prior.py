@@ -16,7 +16,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Key
 
 from labkit.adaptive import Adam
-from labkit.method import Scalar, knob, method, pytree, size
+from labkit.method import Scalar, knob, method, size
 from labkit.models import MLP
 from labkit.relaxations.lattice import Lattice
 from labkit.relaxations.solver_gradients import Problem, perturbed
@@ -27,8 +27,7 @@ from labkit.views import View, lines
 NET = MLP((3, 8, 1))
 
 
-@pytree
-class Prior:
+class Prior(NamedTuple):
     """Weights of the network, and the cost that it gives to an instance."""
 
     weights: Any
@@ -74,22 +73,24 @@ class PriorTraining:
     tests: int = size(100, 1, 500, about="instances to look at")
 
     def init(self, key) -> State:
-        tested = jax.vmap(self.problem.draw)(jr.split(key, self.tests))
+        tested = self.problem.draw(key, self.tests)
         least = jax.vmap(lambda one: optimum(self.problem, one))(tested)
         prior = untrained()
         return State(prior, self.rule.init(prior), tested, least, jnp.zeros(()))
 
     def step(self, state: State, key) -> State:
-        instances, noise = (jr.split(k, self.batch) for k in jr.split(key))
+        draws, noise = jr.split(key)
+        instances = self.problem.draw(draws, self.batch)
+        n = self.problem.answers.shape[1]
+        z = jr.normal(noise, (self.batch, self.samples, n))
 
-        def one(key: Array, noise: Array) -> Prior:
-            instance = self.problem.draw(key)
+        def one(instance: Any, z: Array) -> Prior:
             c, back = jax.vjp(lambda prior: prior(self.problem, instance), state.prior)
             f = lambda x: self.problem.loss(instance, x)
-            slope, _ = perturbed(noise, c, self.tau, f, self.problem.solve, self.samples)
+            slope, _ = perturbed(z, c, self.tau, f, self.problem.solve)
             return back(slope)[0]
 
-        grads = jax.tree.map(lambda g: g.mean(axis=0), jax.vmap(one)(instances, noise))
+        grads = jax.tree.map(lambda g: g.mean(axis=0), jax.vmap(one)(instances, z))
         updates, rule = self.rule.update(grads, state.rule, state.prior)
         prior = jax.tree.map(jnp.add, state.prior, updates)
         calls = state.calls + self.batch * self.samples

@@ -93,19 +93,23 @@ def test_the_objective_is_convex_in_theta_and_its_slope_a_finite_difference(exac
     assert values.min() > 1
 
 
-def test_where_the_model_is_right_one_linear_program_finds_a_theta_without_any_regret(exact):
-    """And it is long: the margins of the true costs are small."""
-    _, data, programs = exact
-    M = programs.margins[data.chosen]
-    rows = np.einsum("ikd,ip->ikdp", M, data.z).reshape(-1, 28)
+@pytest.mark.parametrize("seed", range(3))
+def test_where_the_model_is_right_one_linear_program_finds_a_theta_without_any_regret(seed, exact):
+    _, _, programs = exact
+    random = np.random.default_rng(seed)
+    B, z = random.normal(0, 1, (7, 4)), np.c_[np.ones(60), random.normal(0, 1, (60, 3))]
+    c = z @ B.T
+    chosen = (c @ programs.vertices.T).argmin(axis=1)
+    rows = np.einsum("ikd,ip->ikdp", programs.margins[chosen], z).reshape(-1, 28)
     found = linprog(np.zeros(28), A_ub=-rows, b_ub=-np.ones(len(rows)), bounds=(None, None))
     assert found.status == 0
-    c_hat = data.z @ found.x.reshape(7, 4).T
-    chosen = (c_hat @ programs.vertices.T).argmin(axis=1)
-    regret = (data.c * (programs.vertices[chosen] - programs.vertices[data.chosen])).sum(axis=1)
+    mine = (z @ found.x.reshape(7, 4).T @ programs.vertices.T).argmin(axis=1)
+    regret = (c * (programs.vertices[mine] - programs.vertices[chosen])).sum(axis=1)
     assert np.abs(regret).max() <= 1e-9
-    print("|Theta|", np.linalg.norm(found.x))
-    assert np.linalg.norm(found.x) > 20  # seen 83; descent at lam 1e-3 ends at 11
+    # Why descent with lam 1e-3 does not come to a loss of 0: B itself would have to be this long.
+    least = np.einsum("ikd,id->ik", programs.margins[chosen], c).min()
+    print("|Theta|", np.linalg.norm(found.x), "least margin of the true costs", least)
+    assert 0 < least < 0.1
 
 
 def test_zero_loss_means_zero_regret_and_its_size_bounds_how_far_from_optimal_it_is(exact):
@@ -122,26 +126,26 @@ def test_zero_loss_means_zero_regret_and_its_size_bounds_how_far_from_optimal_it
 def test_online_steps_stay_within_the_radius_and_regret_less_than_their_bound():
     """Of T steps lr / sqrt(t) with |Theta| <= R and slopes up to G, against any Theta there is:
     (2 R)^2 sqrt(T) / (2 lr) + G^2 lr sqrt(T)."""
-    method = replace(example(), {"order": "online", "radius": 5.0, "lr": 0.3})
+    method = replace(example(), {"order": "online", "radius": 3.0, "lr": 0.3})
     record = run(method, 240, probes=PROBE)
     Thetas, data = record["Theta"], record.state.seen
     lengths = np.linalg.norm(Thetas.reshape(len(Thetas), -1), axis=1)
-    assert lengths.max() <= 5 + 1e-4
-    assert (lengths > 4.9).any()
+    assert lengths.max() <= 3 + 1e-4
+    assert (lengths > 2.99).any()
     rows = [_sample(example().programs, data, t % 60) for t in range(240)]
     values, slopes = zip(*(_hinge(Thetas[t], *rows[t]) for t in range(240)), strict=True)
-    against = 5 * demo().state.Theta / np.linalg.norm(demo().state.Theta)
+    against = 3 * demo().state.Theta / np.linalg.norm(demo().state.Theta)
     lam = 1e-3
-    best = sum(_hinge(np.asarray(against), *row)[0] + lam / 2 * 25 for row in rows)
+    best = sum(_hinge(np.asarray(against), *row)[0] + lam / 2 * 9 for row in rows)
     mine = sum(values) + lam / 2 * (lengths[:240] ** 2).sum()
     G = max(np.linalg.norm(slope + lam * t) for slope, t in zip(slopes, Thetas, strict=False))
-    bound = (10**2 / (2 * 0.3) + G**2 * 0.3) * np.sqrt(240)
+    bound = (6**2 / (2 * 0.3) + G**2 * 0.3) * np.sqrt(240)
     print("regret of the steps", mine - best, "bound", bound)
     assert mine - best <= bound
     # The step itself, by hand, at the 100th.
     t = 100
     by_hand = Thetas[t] - 0.3 / np.sqrt(t + 1) * (slopes[t] + lam * Thetas[t])
-    by_hand *= min(1, 5 / np.linalg.norm(by_hand))
+    by_hand *= min(1, 3 / np.linalg.norm(by_hand))
     np.testing.assert_allclose(Thetas[t + 1], by_hand, atol=1e-4)
 
 

@@ -76,7 +76,7 @@ def test_a_margin_suffices_and_at_a_degenerate_vertex_is_not_needed():
         A[i * k + j, e], A[(i + down) * k + j + (not down), e] = 1, -1
     A, b = A[:-1], np.eye(k * k)[0][:-1]  # one row follows from the others
     np.testing.assert_allclose(routes @ A.T, np.tile(b, (6, 1)))
-    with pytest.raises(ValueError, match="x = (?s:.*) is refused; accepted: a vertex with 8"):
+    with pytest.raises(ValueError, match=r"x = (?s:.*) is refused; accepted: a vertex with 8"):
         solve(A, b, np.random.default_rng(0).uniform(1, 2, roads))
     x, random = routes[0], np.random.default_rng(1)
     tree = list(np.flatnonzero(x))
