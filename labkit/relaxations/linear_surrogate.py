@@ -61,7 +61,7 @@ class LinearSurrogate:
     lam: Scalar = knob(100.0, 1.0, 1000.0, log=True, live=True, about="black box: how far to ask")
     turn: Scalar = knob(1.0, -1.0, 1.0, live=True, about="-1 turns the gradient: a control")
     samples: int = size(20, 2, 100, about="calls of the solver a step, perturbed")
-    instances: int = size(20, 1, 100)
+    instances: int = size(60, 1, 200)
 
     def init(self, key) -> State:
         instance = self.problem.draw(key, self.instances)
@@ -101,7 +101,7 @@ class LinearSurrogate:
 
 
 def example() -> LinearSurrogate:
-    """Twenty trips through a lattice of 5 x 5 crossings, from the mean times."""
+    """Sixty trips through a lattice of 5 x 5 crossings, from the mean times."""
     return LinearSurrogate()
 
 
@@ -179,6 +179,6 @@ def claim(record: Record) -> Claim:
     gain = record.last("reached") - record["reached"][0]
     lost = record["turned.reached"][0] - record.last("turned.reached")
     seen = [gain, lost, record.last("turned.ever_seen")]
-    # Of 200 instances 0.44 are gained, 0.48 lost, 0.98 seen; the least of twenty is below.
+    # Of five times forty instances 0.39 are gained, 0.52 lost, 0.99 seen; sixty deviate by 0.06.
     sentence = "Share solved: gained; lost with the gradient turned; then yet once seen"
     return Claim(seen, [0.2, 0.2, 0.9], 0.0, sentence, kind="measured", relation=">=")

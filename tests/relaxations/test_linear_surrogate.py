@@ -72,11 +72,11 @@ def test_on_five_times_forty_instances_both_gradients_find_more_optima():
     _, black_box, _ = shares({"gradient": "black box"})
     _, turned, seen = shares({"turn": -1.0})
     print(start.mean(), perturbed.mean(), black_box.mean(), turned.mean(), seen.mean())
-    # Seen: 0.48 at the start, 0.93 and 0.81; turned 0, though 0.98 came past the optimum.  A
+    # Seen: 0.52 at the start, 0.90 and 0.82; turned 0, though 0.99 came past the optimum.  A
     # share of 200 deviates by 0.035 at most.
-    assert perturbed.mean() > 0.82
+    assert perturbed.mean() > 0.8
     assert black_box.mean() > 0.7
-    assert start.mean() < 0.6
+    assert start.mean() < 0.65
     assert turned.max() == 0
     assert seen.mean() > 0.9
 
@@ -86,7 +86,7 @@ def test_a_trained_prior_solves_more_at_once_and_from_there_it_takes_fewer_calls
     for key in range(3):
         prior = run(PriorTraining(), 200, every=20, key=key)
         late = prior["reached"][-5:].mean()  # it comes and goes with the noise of training
-        # Seen over three seeds: from about 0.48 to about 0.7 of 100.
+        # Seen over three seeds: from 0.52, 0.59, 0.50 to 0.73, 0.70, 0.65 of 100.
         assert late > prior["reached"][0] + 0.1
         assert "Of unseen instances" in say_prior(prior)
         few = {"every": 20, "key": key}
