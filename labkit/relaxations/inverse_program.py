@@ -77,44 +77,52 @@ def example() -> InverseProgram:
     return InverseProgram(polygon())
 
 
-def _outline(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _outline(vertices: np.ndarray) -> np.ndarray:
     """The corners in order, back to the first."""
     around = vertices - vertices.mean(axis=0)
     order = np.argsort(np.arctan2(around[:, 1], around[:, 0]))
-    return tuple(vertices[np.append(order, order[0])].T)
+    return vertices[np.append(order, order[0])]
+
+
+def _curve(points: np.ndarray, label: str, role: str) -> Curve:
+    return Curve(points[:, 0], points[:, 1], label, role)
+
+
+def _point(point: np.ndarray, label: str, role: str, edits: str = "") -> Points:
+    return Points(point[:1], point[1:], label, role, edits)
 
 
 def _polygon(record: Record) -> Panel:
     x, answer, c = (record.last(name) for name in ("vertex", "answer", "c"))
-    ray = lambda to: np.stack([x, x - 0.9 * to / np.linalg.norm(to)]).T
-    one, other = map(ray, record.last("cone"))
-    # There and back through the vertex: one line.
-    edges = np.concatenate([one[:, ::-1], other], axis=1)
-    toward = -0.8 * c / max(np.linalg.norm(c), 1e-9)
+    one, other = (x - 0.9 * ray / np.linalg.norm(ray) for ray in record.last("cone"))
+    u, v = -0.8 * c / max(np.linalg.norm(c), 1e-9)
     marks = [
-        Curve(*_outline(record.last("vertices")), "feasible", "data"),
-        Curve(*edges, "s = 0", "threshold"),
-        Arrows(*np.append(x, toward)[:, None], "-c^", "prediction"),
-        Points(*answer[:, None], "x(c^)", "iterates"),
-        Points(*record.last("observed")[:, None], "observed: drag", "optimum", "observed"),
+        _curve(_outline(record.last("vertices")), "feasible", "data"),
+        _curve(np.stack([one, x, other]), "s = 0", "threshold"),
+        Arrows(x[:1], x[1:], np.array([u]), np.array([v]), "-c^", "prediction"),
+        _point(answer, "x(c^)", "iterates"),
+        _point(record.last("observed"), "observed: drag", "optimum", "observed"),
     ]
-    ranges = {"x_range": (-1.0, 3.4), "y_range": (-1.0, 3.2)}
-    return Panel("What was observed", marks, "x1", "x2", equal=True, **ranges)
+    return Panel(
+        "What was observed", marks, "x1", "x2",
+        equal=True, x_range=(-1.0, 3.4), y_range=(-1.0, 3.2),
+    )  # fmt: skip
 
 
 def _costs(record: Record) -> Panel:
     cone, c = record.last("cone"), record["c"]
-    far = 20.0 * cone / np.linalg.norm(cone, axis=1, keepdims=True)
-    corner = cone.sum(axis=0)
-    edge = lambda at: np.stack([at + far[0], at, at + far[1]]).T
+    one, other = 20.0 * cone / np.linalg.norm(cone, axis=1, keepdims=True)
+    edge = lambda corner: np.stack([corner + one, corner, corner + other])
     marks = [
-        Curve(*edge(np.zeros(2)), "s = 0", "threshold"),
-        Curve(*edge(corner), "s = 1", "target"),
-        Curve(*c.T, "c^", "prediction"),
-        Points(*c[-1:].T, "now", "prediction"),
+        _curve(edge(np.zeros(2)), "s = 0", "threshold"),
+        _curve(edge(cone.sum(axis=0)), "s = 1", "target"),
+        _curve(c, "c^", "prediction"),
+        _point(c[-1], "now", "prediction"),
     ]
-    ranges = {"x_range": (-4.0, 4.0), "y_range": (-4.0, 4.0)}
-    return Panel("The costs that explain it", marks, "c1", "c2", equal=True, **ranges)
+    return Panel(
+        "The costs that explain it", marks, "c1", "c2",
+        equal=True, x_range=(-4.0, 4.0), y_range=(-4.0, 4.0),
+    )  # fmt: skip
 
 
 views: list[View] = [_polygon, _costs]

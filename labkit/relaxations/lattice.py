@@ -89,7 +89,8 @@ def least_cost(c: Float[Array, " roads"], k: int) -> Float[Array, ""]:
         return jnp.where(across <= down, across, down), None
 
     corner = jnp.where(jnp.arange(k) == 0, 0.0, jnp.inf).astype(c.dtype)
-    v, _ = jax.lax.scan(step, corner, tuple(map(jnp.asarray, _diagonals(k))))
+    across, down = _diagonals(k)
+    v, _ = jax.lax.scan(step, corner, (jnp.asarray(across), jnp.asarray(down)))
     return v[-1]
 
 

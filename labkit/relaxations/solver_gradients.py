@@ -32,23 +32,23 @@ class Problem(Protocol):
         """Every x there is: for the optimum, which is to be found without them."""
         ...
 
-    def draw(self, key: Key[Array, ""], count: int) -> Any:
+    def draw(self, key: Key[Array, ""], count: int, /) -> Any:
         """Instances, on a leading axis."""
         ...
 
-    def start(self, instance: Any) -> Float[Array, " n"]:
+    def start(self, instance: Any, /) -> Float[Array, " n"]:
         """The c to begin with."""
         ...
 
-    def features(self, instance: Any) -> Float[Array, "n features"]:
+    def features(self, instance: Any, /) -> Float[Array, "n features"]:
         """What a model may know of each entry of c."""
         ...
 
-    def solve(self, c: Float[Array, " n"]) -> Float[Array, " n"]:
+    def solve(self, c: Float[Array, " n"], /) -> Float[Array, " n"]:
         """x(c)."""
         ...
 
-    def loss(self, instance: Any, x: Float[Array, "... n"]) -> Float[Array, "..."]:
+    def loss(self, instance: Any, x: Float[Array, "... n"], /) -> Float[Array, "..."]:
         """f(x)."""
         ...
 

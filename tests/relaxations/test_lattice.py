@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -48,7 +49,7 @@ def test_the_chance_to_be_late_is_that_of_draws_of_the_times():
     assert np.isclose(deadline, (all_routes(K) @ mean).min() + 3)
     random = np.random.default_rng(0)
     times = random.normal(mean, np.sqrt(variance), (40_000, 24)) @ all_routes(K)[::7].T
-    late = LATTICE.loss(trip, all_routes(K)[::7])
+    late = LATTICE.loss(trip, jnp.asarray(all_routes(K)[::7]))
     # 5 standard errors of a share of 40,000.
     np.testing.assert_allclose(late, (times > deadline).mean(axis=0), atol=5 * 0.5 / 200)
 
@@ -77,7 +78,7 @@ def test_some_sum_of_mean_and_variance_has_the_best_route_wherever_being_on_time
 
 
 def test_a_model_is_told_mean_variance_and_slack():
-    trip = Trip(*(np.full(24, value, np.float32) for value in (2.5, 3.0)), np.float32(9.0))
+    trip = Trip(jnp.full(24, 2.5), jnp.full(24, 3.0), jnp.array(9.0))
     np.testing.assert_allclose(LATTICE.features(trip)[0], [0.5, 2.0, 0.0], atol=1e-6)
 
 

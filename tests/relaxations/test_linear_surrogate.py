@@ -1,6 +1,7 @@
 """Linear surrogates and their prior: enumeration, controls, and S002."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -55,8 +56,8 @@ def test_the_optimum_and_the_share_that_reached_it_are_those_of_enumeration():
     np.testing.assert_allclose(record.state.answers, late, atol=1e-5)
     share = ((c @ routes.T).argmin(axis=1) == late.argmin(axis=1)).mean()
     assert np.isclose(record.last("reached"), share)
-    least = np.array([0.1, 0.2, 0.3])
-    assert np.isclose(reached(least + np.array([0.0, 1e-7, 1e-3]), least), 2 / 3)
+    least = jnp.array([0.1, 0.2, 0.3])
+    assert np.isclose(reached(least + jnp.array([0.0, 1e-7, 1e-3]), least), 2 / 3)
 
 
 def shares(over, seeds=5, **options):

@@ -79,7 +79,7 @@ def test_a_margin_suffices_and_at_a_degenerate_vertex_is_not_needed():
     with pytest.raises(ValueError, match=r"x = (?s:.*) is refused; accepted: a vertex with 8"):
         solve(A, b, np.random.default_rng(0).uniform(1, 2, roads))
     x, random = routes[0], np.random.default_rng(1)
-    tree = list(np.flatnonzero(x))
+    tree = np.flatnonzero(x).tolist()
     for e in range(roads):  # any tree with the route in it is a basis
         if np.linalg.matrix_rank(A[:, [*tree, e]]) > len(tree):
             tree.append(e)
