@@ -487,7 +487,9 @@ ALL = {
         "relaxations",
     ),
     "optimality_margin": Case(
-        optimality_margin.OptimalityMargin(polygon_programs.polygon(), samples=4),
+        optimality_margin.OptimalityMargin(
+            polygon_programs.Programs(polygon_programs.polygon()), samples=4
+        ),
         optimality_margin.views,
         "relaxations",
     ),

@@ -23,7 +23,7 @@ from labkit.errors import refusal
 from labkit.method import Scalar, knob, method
 from labkit.record import Record
 from labkit.relaxations.decision_losses import margin
-from labkit.relaxations.polygon_programs import Programs, polygon
+from labkit.relaxations.polygon_programs import Region, polygon
 from labkit.views import Arrows, Curve, Panel, Points, View
 
 
@@ -35,14 +35,14 @@ class State(NamedTuple):
 class InverseProgram:
     """The cost of a polygon's program, from one observed vertex."""
 
-    programs: Programs
+    region: Region
     observed: Float[Array, " 2"] = knob((1.2, 1.7), -1.0, 4.0, live=True, about="drag it")
     lr: Scalar = knob(0.03, 0.003, 0.3, log=True, live=True, about="step size")
     lam: Scalar = knob(0.01, 1e-3, 3.0, log=True, live=True, about="weight of |c|^2 / 2")
 
     def check(self) -> None:
-        if self.programs.vertices.shape[1] != 2:
-            raise refusal("programs", self.programs.vertices.shape, "a polygon: vertices [v, 2]")
+        if self.region.vertices.shape[1] != 2:
+            raise refusal("region", self.region.vertices.shape, "a polygon: vertices [v, 2]")
 
     def init(self, key) -> State:
         del key
@@ -50,26 +50,26 @@ class InverseProgram:
 
     def step(self, state: State, key) -> State:
         del key
-        M = self.programs.margins[self._nearest()]
+        M = self.region.margins[self._nearest()]
         loss = lambda c: self.lam / 2 * (c * c).sum() + margin(c, M)
         return State(state.c - self.lr * jax.grad(loss)(state.c))
 
     def observe(self, state: State) -> dict[str, Any]:
-        vertices, nearest = self.programs.vertices, self._nearest()
-        M = self.programs.margins[nearest]
+        vertices, nearest = self.region.vertices, self._nearest()
+        M = self.region.margins[nearest]
         return {
             "c": state.c,
             "s": M @ state.c,
             "loss": margin(state.c, M),
             "observed": jnp.asarray(self.observed),
             "vertex": vertices[nearest],
-            "answer": vertices[self.programs.best(state.c)],
+            "answer": vertices[self.region.best(state.c)],
             "vertices": vertices,
             "cone": jnp.linalg.inv(M).T,  # row j has s_j = 1 and the other 0
         }
 
     def _nearest(self) -> Array:
-        return ((self.programs.vertices - self.observed[None]) ** 2).sum(axis=1).argmin()
+        return ((self.region.vertices - self.observed[None]) ** 2).sum(axis=1).argmin()
 
 
 def example() -> InverseProgram:

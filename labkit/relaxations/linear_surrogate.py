@@ -19,6 +19,7 @@ Source: S002, SurCo: Learning Linear Surrogates For Combinatorial Nonlinear Opti
 Problems.
 """
 
+import dataclasses
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ class LinearSurrogate:
 
     problem: Problem = Lattice()
     rule: Rule = Adam(lr=0.1)
-    prior: Prior = untrained()
+    prior: Prior = dataclasses.field(default_factory=untrained)
     gradient: str = choice("perturbed", "black box")
     tau: Scalar = knob(1.0, 0.05, 5.0, log=True, live=True, about="noise, in units of the cost")
     lam: Scalar = knob(100.0, 1.0, 1000.0, log=True, live=True, about="black box: how far to ask")

@@ -62,7 +62,7 @@ class OptimalityMargin:
         data = self.programs.draw(key, 2 * self.samples)
         seen = jax.tree.map(lambda a: a[: self.samples], data)
         unseen = jax.tree.map(lambda a: a[self.samples :], data)
-        d = self.programs.vertices.shape[1]
+        d = self.programs.region.vertices.shape[1]
         return State(jnp.zeros((d, self.programs.features)), seen, unseen, jnp.zeros(()))
 
     def step(self, state: State, key) -> State:
@@ -79,13 +79,13 @@ class OptimalityMargin:
 
     def objective(self, Theta: Float[Array, "d features"], data: Data, key) -> Float[Array, ""]:
         """lam / 2 |Theta|^2 and the mean loss."""
-        vertices = self.programs.vertices
+        vertices = self.programs.region.vertices
 
         def one(key: Array, z: Array, chosen: Array, c: Array) -> Array:
             c_hat, x = Theta @ z, vertices[chosen]
             match self.loss:
                 case "margin":
-                    return decision_losses.margin(c_hat, self.programs.margins[chosen])
+                    return decision_losses.margin(c_hat, self.programs.region.margins[chosen])
                 case "SPO+":
                     return decision_losses.spo_plus(c_hat, c, x, vertices)
                 case "least squares":
@@ -110,22 +110,22 @@ class OptimalityMargin:
 
     def margins(self, Theta: Float[Array, "d features"], data: Data) -> Float[Array, "samples k"]:
         """s of each sample."""
-        M = self.programs.margins[data.chosen]
+        M = self.programs.region.margins[data.chosen]
         return jnp.einsum("ikd,id->ik", M, data.z @ Theta.T)
 
     def regret(
         self, Theta: Float[Array, "d features"], data: Data
     ) -> tuple[Float[Array, ""], Float[Array, " samples"]]:
         """The total beside the cost of the optima, and that of each sample."""
-        chosen = self.programs.best(data.z @ Theta.T)
-        best = (data.c * self.programs.vertices[data.chosen]).sum(axis=1)
-        each = self.programs.regret(data.c, chosen)
+        chosen = self.programs.region.best(data.z @ Theta.T)
+        best = (data.c * self.programs.region.vertices[data.chosen]).sum(axis=1)
+        each = self.programs.region.regret(data.c, chosen)
         return each.sum() / jnp.abs(best).sum(), each
 
 
 def example() -> OptimalityMargin:
     """Sixty programs of seven variables and three constraints; the model is right."""
-    return OptimalityMargin(standard(*random_region(0)))
+    return OptimalityMargin(Programs(standard(*random_region(0))))
 
 
 @cache

@@ -74,30 +74,11 @@ class Data(NamedTuple):
 
 
 @pytree
-class Programs:
-    """One feasible region, and costs c = (B z)^degree with noise, for z = (1, normal).
-
-    A power keeps the sign.  Noise multiplies each cost by a number even in 1 - noise to
-    1 + noise.  B is normal, drawn with the data.
-    """
+class Region:
+    """Where x may be, as all its vertices."""
 
     vertices: Float[Array, "v d"]
     margins: Float[Array, "v k d"]  # M of each vertex
-    noise: Scalar = knob(0.0, 0.0, 1.0, within=(0.0, 10.0))
-    degree: Scalar = knob(1.0, 1.0, 5.0, within=(0.1, 10.0), about="1: the model is right")
-    features: int = size(4, 1, 20)
-
-    def draw(self, key: Key[Array, ""], samples: int) -> Data:
-        """Observations with one B."""
-        d, p = self.vertices.shape[1], self.features
-        draws, shakes = jr.split(key)
-        normal = jr.normal(draws, (d + samples, p))
-        z = normal[d:].at[:, 0].set(1.0)
-        u = z @ normal[:d].T
-        noise = 1.0 + self.noise * jr.uniform(shakes, u.shape, minval=-1.0)
-        # Not |u|^degree at 0: its derivative would be NaN, and the sign is 0 there anyway.
-        c = noise * jnp.sign(u) * jnp.maximum(jnp.abs(u), 1e-12) ** self.degree
-        return Data(z, self.best(c), c)
 
     def best(self, c: Float[Array, "... d"]) -> Int[Array, "..."]:
         """Which vertex is the optimum."""
@@ -110,20 +91,45 @@ class Programs:
         return mine - costs.min(axis=-1)
 
 
-def standard(A: Float[np.ndarray, "m n"], b: Float[np.ndarray, " m"]) -> Programs:
+@pytree
+class Programs:
+    """Programs over one region, of costs c = (B z)^degree with noise, for z = (1, normal).
+
+    A power keeps the sign.  Noise multiplies each cost by a number even in 1 - noise to
+    1 + noise.  B is normal, drawn with the data.
+    """
+
+    region: Region
+    noise: Scalar = knob(0.0, 0.0, 1.0, within=(0.0, 10.0))
+    degree: Scalar = knob(1.0, 1.0, 5.0, within=(0.1, 10.0), about="1: the model is right")
+    features: int = size(4, 1, 20)
+
+    def draw(self, key: Key[Array, ""], samples: int) -> Data:
+        """Observations with one B."""
+        d, p = self.region.vertices.shape[1], self.features
+        draws, shakes = jr.split(key)
+        normal = jr.normal(draws, (d + samples, p))
+        z = normal[d:].at[:, 0].set(1.0)
+        u = z @ normal[:d].T
+        noise = 1.0 + self.noise * jr.uniform(shakes, u.shape, minval=-1.0)
+        c = noise * jnp.sign(u) * jnp.abs(u) ** self.degree
+        return Data(z, self.region.best(c), c)
+
+
+def standard(A: Float[np.ndarray, "m n"], b: Float[np.ndarray, " m"]) -> Region:
     """All vertices of A x = b, x >= 0, by trying each basis.
 
     Raises ValueError where one is degenerate, or where there is none.
     """
-    return _programs(A, b, A.shape[1])
+    return _region(A, b, A.shape[1])
 
 
-def packing(G: Float[np.ndarray, "m d"], h: Float[np.ndarray, " m"]) -> Programs:
+def packing(G: Float[np.ndarray, "m d"], h: Float[np.ndarray, " m"]) -> Region:
     """All vertices of G x <= h, x >= 0; costs and vertices without the slacks."""
-    return _programs(np.concatenate([G, np.eye(len(G))], axis=1), h, G.shape[1])
+    return _region(np.concatenate([G, np.eye(len(G))], axis=1), h, G.shape[1])
 
 
-def _programs(A: np.ndarray, b: np.ndarray, d: int) -> Programs:
+def _region(A: np.ndarray, b: np.ndarray, d: int) -> Region:
     vertices, margins = [], []
     for basis in map(list, itertools.combinations(range(A.shape[1]), len(A))):
         if abs(np.linalg.det(A[:, basis])) < 1e-9:
@@ -137,7 +143,7 @@ def _programs(A: np.ndarray, b: np.ndarray, d: int) -> Programs:
             margins.append(margin_matrix(A, np.array(basis))[:, :d])
     if not vertices:
         raise refusal("b", b, "right sides with a feasible x")
-    return Programs(jnp.asarray(np.array(vertices)), jnp.asarray(np.array(margins)))
+    return Region(jnp.asarray(np.array(vertices)), jnp.asarray(np.array(margins)))
 
 
 def random_region(
@@ -149,14 +155,14 @@ def random_region(
     return A, A @ random.uniform(0.5, 1.5, n)
 
 
-def knapsack(seed: int, items: int = 5) -> Programs:
+def knapsack(seed: int, items: int = 5) -> Region:
     """Parts of items into a sack that holds half of their weight; costs below 0 are values."""
     weights = np.random.default_rng(seed).uniform(0.5, 1.5, items)
     G = np.concatenate([weights[None], np.eye(items)])
     return packing(G, np.array([0.5 * weights.sum(), *np.ones(items)]))
 
 
-def polygon() -> Programs:
+def polygon() -> Region:
     """Six corners in the plane."""
     G = np.array([[1.0, 0.2], [1.0, 1.0], [0.45, 1.0], [-0.2, 1.0]])
     return packing(G, np.array([2.2, 2.9, 2.3, 1.8]))

@@ -16,7 +16,7 @@ from labkit.relaxations.optimality_margin import (
     example,
     say,
 )
-from labkit.relaxations.polygon_programs import Programs, knapsack, random_region, standard
+from labkit.relaxations.polygon_programs import Programs, Region, knapsack, random_region, standard
 
 
 def test_the_claim_holds_on_the_demonstration():
@@ -25,10 +25,8 @@ def test_the_claim_holds_on_the_demonstration():
 
 
 def test_the_claim_refuses_reduced_costs_with_their_sign_turned():
-    right = example().programs
-    wrong = replace(example(), {})
-    turned = OptimalityMargin(Programs(right.vertices, -right.margins))
-    assert claim(run(wrong, 1000, every=10)).holds
+    right = example().programs.region
+    turned = OptimalityMargin(Programs(Region(right.vertices, -right.margins)))
     assert not claim(run(turned, 1000, every=10)).holds
 
 
@@ -47,14 +45,14 @@ def test_nothing_is_read_but_what_was_chosen():
 
 
 def test_the_record_says_what_a_loop_says():
-    record, programs = demo(), example().programs
+    record, region = demo(), example().programs.region
     state = record.state
     hinge = regret = cost = 0.0
     for z, k, c in zip(*map(np.asarray, state.seen), strict=True):
         c_hat = np.asarray(state.Theta) @ z
-        s = np.asarray(programs.margins[k]) @ c_hat
+        s = np.asarray(region.margins[k]) @ c_hat
         hinge += np.maximum(0, 1 - s).sum() / 60
-        vertices = np.asarray(programs.vertices)
+        vertices = np.asarray(region.vertices)
         regret += c @ vertices[(vertices @ c_hat).argmin()] - c @ vertices[k]
         cost += abs(c @ vertices[k])
     length = (np.asarray(state.Theta) ** 2).sum()
@@ -76,7 +74,7 @@ def exact():
             with jax.enable_x64(True):
                 return [np.asarray(part) for part in f(jnp.asarray(Thetas))]
 
-        yield at, data, jax.tree.map(np.asarray, method.programs)
+        yield at, data, jax.tree.map(np.asarray, method.programs.region)
 
 
 def test_the_objective_is_convex_in_theta_and_its_slope_a_finite_difference(exact):
@@ -95,29 +93,29 @@ def test_the_objective_is_convex_in_theta_and_its_slope_a_finite_difference(exac
 
 @pytest.mark.parametrize("seed", range(3))
 def test_where_the_model_is_right_one_linear_program_finds_a_theta_without_any_regret(seed, exact):
-    _, _, programs = exact
+    _, _, region = exact
     random = np.random.default_rng(seed)
     B, z = random.normal(0, 1, (7, 4)), np.c_[np.ones(60), random.normal(0, 1, (60, 3))]
     c = z @ B.T
-    chosen = (c @ programs.vertices.T).argmin(axis=1)
-    rows = np.einsum("ikd,ip->ikdp", programs.margins[chosen], z).reshape(-1, 28)
+    chosen = (c @ region.vertices.T).argmin(axis=1)
+    rows = np.einsum("ikd,ip->ikdp", region.margins[chosen], z).reshape(-1, 28)
     found = linprog(np.zeros(28), A_ub=-rows, b_ub=-np.ones(len(rows)), bounds=(None, None))
     assert found.status == 0
-    mine = (z @ found.x.reshape(7, 4).T @ programs.vertices.T).argmin(axis=1)
-    regret = (c * (programs.vertices[mine] - programs.vertices[chosen])).sum(axis=1)
+    mine = (z @ found.x.reshape(7, 4).T @ region.vertices.T).argmin(axis=1)
+    regret = (c * (region.vertices[mine] - region.vertices[chosen])).sum(axis=1)
     assert np.abs(regret).max() <= 1e-9
     # Why descent with lam 1e-3 does not come to a loss of 0: B itself would have to be this long.
-    least = np.einsum("ikd,id->ik", programs.margins[chosen], c).min()
+    least = np.einsum("ikd,id->ik", region.margins[chosen], c).min()
     print("|Theta|", np.linalg.norm(found.x), "least margin of the true costs", least)
     assert 0 < least < 0.1
 
 
 def test_zero_loss_means_zero_regret_and_its_size_bounds_how_far_from_optimal_it_is(exact):
     """c^ . x_i - c^ . x(c^) = -s . x(c^)_N, at most the sum of [-s]_+ times the largest x."""
-    _, data, programs = exact
-    vertices, most = programs.vertices, programs.vertices.max()
+    _, data, region = exact
+    vertices, most = region.vertices, region.vertices.max()
     c_hat = np.random.default_rng(1).normal(0, 1, (60, 7))
-    s = np.einsum("ikd,id->ik", programs.margins[data.chosen], c_hat)
+    s = np.einsum("ikd,id->ik", region.margins[data.chosen], c_hat)
     apart = (c_hat * vertices[data.chosen]).sum(axis=1) - (c_hat @ vertices.T).min(axis=1)
     assert (apart <= most * np.maximum(-s, 0).sum(axis=1) + 1e-9).all()
     assert apart.max() > 1
@@ -132,7 +130,7 @@ def test_online_steps_stay_within_the_radius_and_regret_less_than_their_bound():
     lengths = np.linalg.norm(Thetas.reshape(len(Thetas), -1), axis=1)
     assert lengths.max() <= 3 + 1e-4
     assert (lengths > 2.99).any()
-    rows = [_sample(example().programs, data, t % 60) for t in range(240)]
+    rows = [_sample(example().region.region, data, t % 60) for t in range(240)]
     values, slopes = zip(*(_hinge(Thetas[t], *rows[t]) for t in range(240)), strict=True)
     against = 3 * demo().state.Theta / np.linalg.norm(demo().state.Theta)
     lam = 1e-3
@@ -152,8 +150,8 @@ def test_online_steps_stay_within_the_radius_and_regret_less_than_their_bound():
 PROBE = {"Theta": lambda state: state.Theta}
 
 
-def _sample(programs, data, i):
-    return np.asarray(programs.margins)[data.chosen[i]], np.asarray(data.z)[i]
+def _sample(region, data, i):
+    return np.asarray(region.margins)[data.chosen[i]], np.asarray(data.z)[i]
 
 
 def _hinge(Theta, M, z):
@@ -163,8 +161,8 @@ def _hinge(Theta, M, z):
 
 
 def test_spo_plus_bounds_the_regret_and_has_its_slope():
-    programs, random = knapsack(0, items=4), np.random.default_rng(2)
-    V = np.asarray(programs.vertices)
+    region, random = knapsack(0, items=4), np.random.default_rng(2)
+    V = np.asarray(region.vertices)
     c, c_hat = random.normal(0, 1, (2, 50, 4)).astype(np.float32)
     x = V[(c @ V.T).argmin(axis=1)]
     loss = jax.jit(jax.vmap(jax.value_and_grad(decision_losses.spo_plus), (0, 0, 0, None)))
@@ -179,7 +177,7 @@ def test_spo_plus_bounds_the_regret_and_has_its_slope():
 
 def test_an_inverse_program_finds_a_cost_for_each_corner_that_is_dragged_to():
     example = inverse_program.example()
-    for corner in np.asarray(example.programs.vertices):
+    for corner in np.asarray(example.region.vertices):
         record = run(replace(example, {"observed": corner + 0.05}), 300, every=10)
         np.testing.assert_allclose(record.last("vertex"), corner, atol=1e-6)
         np.testing.assert_allclose(record.last("answer"), corner, atol=1e-6)
@@ -189,14 +187,14 @@ def test_an_inverse_program_finds_a_cost_for_each_corner_that_is_dragged_to():
     assert tight.last("s").min() < 0.9  # a large lam stops short of the margin
     assert "least s" in inverse_program.say(tight)
     # Where only one s is 1, the other 0, is an edge of the cone.
-    M = np.asarray(example.programs.margins)[
-        int(((np.asarray(example.programs.vertices) - tight.last("vertex")) ** 2).sum(1).argmin())
+    M = np.asarray(example.region.margins)[
+        int(((np.asarray(example.region.vertices) - tight.last("vertex")) ** 2).sum(1).argmin())
     ]
     np.testing.assert_allclose(M @ tight.last("cone").T, np.eye(2), atol=1e-5)
 
 
 def test_a_region_that_is_no_polygon_is_refused_by_the_inverse_program():
-    with pytest.raises(ValueError, match=r"programs = (?s:.*) is refused; accepted: a polygon"):
+    with pytest.raises(ValueError, match=r"region = (?s:.*) is refused; accepted: a polygon"):
         check(inverse_program.InverseProgram(standard(*random_region(0))))
 
 
@@ -208,7 +206,7 @@ def test_four_losses_on_twenty_regions(noise, degree):
         lr = {"margin": 3.0, "SPO+": 0.3, "least squares": 0.3, "Fenchel-Young": 1.0}[loss]
         ends = []
         for seed in range(20):
-            method = OptimalityMargin(standard(*random_region(seed)), lr=lr, loss=loss)
+            method = OptimalityMargin(Programs(standard(*random_region(seed))), lr=lr, loss=loss)
             method = replace(method, {"noise": noise, "degree": degree})
             last = run(method, 1000, every=1000, key=seed)
             ends.append([last.last("regret"), last.last("unseen_regret"), last.last("certified")])
@@ -225,7 +223,7 @@ def test_four_losses_on_twenty_regions(noise, degree):
 @pytest.mark.slow
 def test_three_thousand_steps_come_below_one_percent_and_not_to_zero_on_every_seed():
     for seed in range(3):
-        method = OptimalityMargin(standard(*random_region(seed)))
+        method = OptimalityMargin(Programs(standard(*random_region(seed))))
         record = run(method, 3000, every=3000, key=seed)
         print(record.last("regret"), record.last("length"), record.last("certified"))
         assert record.last("regret") < 0.01

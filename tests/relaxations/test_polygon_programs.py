@@ -21,13 +21,13 @@ from labkit.relaxations.polygon_programs import (
 
 def test_the_best_vertex_is_that_of_highs_and_so_is_its_basis():
     A, b = random_region(0)
-    programs = standard(A, b)
+    region = standard(A, b)
     random = np.random.default_rng(1)
     for c in random.normal(0, 1, (10, 7)):
         x, basis = solve(A, b, c)
-        k = int(np.argmin(np.asarray(programs.vertices, float) @ c))
-        np.testing.assert_allclose(programs.vertices[k], x, atol=1e-5)  # float32
-        np.testing.assert_allclose(programs.margins[k], margin_matrix(A, basis), atol=1e-4)
+        k = int(np.argmin(np.asarray(region.vertices, float) @ c))
+        np.testing.assert_allclose(region.vertices[k], x, atol=1e-5)  # float32
+        np.testing.assert_allclose(region.margins[k], margin_matrix(A, basis), atol=1e-4)
 
 
 def test_reduced_costs_are_the_costs_less_the_multipliers_of_highs_and_split_the_cost():
@@ -108,23 +108,23 @@ def test_a_polygon_has_the_corners_of_its_half_planes():
 
 
 def test_a_knapsack_is_filled_by_value_over_weight():
-    programs = knapsack(0, items=4)
+    region = knapsack(0, items=4)
     weights = np.random.default_rng(0).uniform(0.5, 1.5, 4)
     for value in np.random.default_rng(1).uniform(0.1, 1, (20, 4)):
         x, room = np.zeros(4), weights.sum() / 2
         for item in np.argsort(-value / weights):
             x[item] = min(1.0, room / weights[item])
             room -= x[item] * weights[item]
-        found = programs.vertices[int((np.asarray(programs.vertices) @ -value).argmin())]
+        found = region.vertices[int((np.asarray(region.vertices) @ -value).argmin())]
         np.testing.assert_allclose(found, x, atol=1e-5)
 
 
 def test_data_follow_their_model_and_the_chosen_vertex_is_the_best():
-    programs = polygon()
+    region = polygon()
     draw = jax.jit(
-        lambda noise, degree: Programs(
-            programs.vertices, programs.margins, noise, degree, features=3
-        ).draw(jax.random.key(0), 40)
+        lambda noise, degree: Programs(region, noise, degree, features=3).draw(
+            jax.random.key(0), 40
+        )
     )
     plain, cubed, noisy = (jax.tree.map(np.asarray, draw(*o)) for o in ((0.0, 1), (0, 3), (0.5, 1)))
     assert (plain.z[:, 0] == 1).all()
@@ -135,13 +135,11 @@ def test_data_follow_their_model_and_the_chosen_vertex_is_the_best():
     ratio = noisy.c / plain.c
     assert 0.5 - 1e-4 <= ratio.min() < 0.6
     assert 1.4 < ratio.max() <= 1.5 + 1e-4
-    np.testing.assert_array_equal(
-        plain.chosen, (plain.c @ np.asarray(programs.vertices).T).argmin(1)
-    )
+    np.testing.assert_array_equal(plain.chosen, (plain.c @ np.asarray(region.vertices).T).argmin(1))
     worse = (plain.chosen + 1) % 6
-    costs = plain.c @ np.asarray(programs.vertices).T
+    costs = plain.c @ np.asarray(region.vertices).T
     wanted = costs[np.arange(40), worse] - costs.min(axis=1)
-    np.testing.assert_allclose(programs.regret(plain.c, worse), wanted, atol=1e-5)
+    np.testing.assert_allclose(region.regret(plain.c, worse), wanted, atol=1e-5)
 
 
 def test_what_cannot_be_is_refused():
