@@ -130,7 +130,7 @@ def test_online_steps_stay_within_the_radius_and_regret_less_than_their_bound():
     lengths = np.linalg.norm(Thetas.reshape(len(Thetas), -1), axis=1)
     assert lengths.max() <= 3 + 1e-4
     assert (lengths > 2.99).any()
-    rows = [_sample(example().region.region, data, t % 60) for t in range(240)]
+    rows = [_sample(example().programs.region, data, t % 60) for t in range(240)]
     values, slopes = zip(*(_hinge(Thetas[t], *rows[t]) for t in range(240)), strict=True)
     against = 3 * demo().state.Theta / np.linalg.norm(demo().state.Theta)
     lam = 1e-3
