@@ -166,7 +166,8 @@ def demo() -> Record:
 
 def descended(record: Record) -> Float[np.ndarray, " n"]:
     """The probabilities when descent ended."""
-    return np.asarray(record["p"])[np.asarray(record["item"]) < 0][-1]
+    changed = np.asarray(record["item"]) >= 0
+    return np.asarray(record["p"])[max(changed.argmax() - 1, 0) if changed.any() else -1]
 
 
 views = set_views.views

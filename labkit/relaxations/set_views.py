@@ -10,7 +10,9 @@ from labkit.views import Band, Bars, Curve, Mark, Panel, Points, Raster, View
 TURN = np.linspace(0.0, np.pi, 15)
 
 
-def glow(x: np.ndarray, y: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def glow(
+    x: np.ndarray, y: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x, low and high of a band that is a disc around each point, as large as `size` says."""
     across = np.append(np.cos(TURN), np.nan)[None] * size[:, None]
     up = np.append(np.sin(TURN), np.nan)[None] * size[:, None]
