@@ -81,14 +81,18 @@ from labkit.relaxations import (
     comparison,
     confusion_loss,
     error_free_sort,
+    graph_relaxation,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
     neural_ndcg,
     neural_sort,
     perturbed_argmax,
+    probabilistic_method,
     score_function,
+    set_problems,
     sinkhorn_sort,
+    small_graphs,
     soft_sort,
     soft_top_k,
     softmax,
@@ -468,6 +472,24 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "probabilistic_method": Case(
+        probabilistic_method.ProbabilisticMethod(
+            probabilistic_method.LogOdds(
+                set_problems.Facilities(jnp.asarray(set_problems.scattered(5)), k=2)
+            ),
+            Sgd(0.1),
+            descent_steps=4,
+        ),
+        probabilistic_method.views,
+        "relaxations",
+    ),
+    "graph_relaxation": Case(
+        graph_relaxation.GraphRelaxation(
+            jnp.asarray(small_graphs.graph(4, [(0, 1), (1, 2), (2, 3)])), rule=Sgd(0.1)
+        ),
+        graph_relaxation.views,
         "relaxations",
     ),
 }

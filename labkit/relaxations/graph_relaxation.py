@@ -29,10 +29,9 @@ from labkit.adaptive import Adam
 from labkit.errors import refusal
 from labkit.method import choice, knob, method, size
 from labkit.record import Record
-from labkit.relaxations.set_views import glow
 from labkit.relaxations.small_graphs import circle, petersen
 from labkit.rules import Rule
-from labkit.views import Band, Graph, Mark, Panel, Points, View, lines
+from labkit.views import Graph, Mark, Panel, Points, View, lines
 
 
 class State(NamedTuple):
@@ -126,16 +125,22 @@ def example() -> GraphRelaxation:
 def _graph(record: Record) -> Panel:
     p, labels = np.asarray(record.last("p")), np.asarray(record.last("labels"))
     (n, count), (x, y) = p.shape, circle(len(p))
-    names = ["in"] if count == 1 else [f"colour {1 + c}" for c in range(count)]
     edges, numbers = np.argwhere(np.triu(record.last("edges")) > 0), [str(1 + i) for i in range(n)]
-    marks: list[Mark] = [Graph(x, y, edges, numbers, "node", "data")]
+    marks: list[Mark] = [Graph(x, y, edges, numbers, "node", "data", edits="adjacency")]
+    names = ["out", "in"] if count == 1 else [f"colour {1 + c}" for c in range(count)]
     for c, name in enumerate(names):
-        marks.append(Band(*glow(x, y, 0.3 * np.sqrt(p[:, c])), "", name))
-    for c, name in enumerate(names):
-        chosen = labels == 1 + c
-        marks.append(Points(x[chosen], y[chosen], f"{name} (disc: probability)", name))
+        i = labels == (c if count == 1 else 1 + c)
+        marks.append(Points(x[i], y[i], name, name, weight=p[i, 0 if count == 1 else c]))
     about, span = "drag from node to node: an edge comes or goes", (-1.4, 1.4)
-    return Panel("Draw a graph", marks, about, "nodes", equal=True, x_range=span, y_range=span)
+    return Panel(
+        "Dots: rounded; area: probability",
+        marks,
+        about,
+        "nodes",
+        equal=True,
+        x_range=span,
+        y_range=span,
+    )
 
 
 def _costs(record: Record) -> Panel:

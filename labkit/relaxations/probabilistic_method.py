@@ -31,7 +31,7 @@ from jaxtyping import Array, Bool, Float, Int
 from labkit.adaptive import Adam
 from labkit.claims import Claim
 from labkit.fan import fan
-from labkit.method import knob, method, pytree, size
+from labkit.method import knob, method, pytree
 from labkit.record import Record
 from labkit.relaxations import set_views
 from labkit.relaxations.expectations import size_shares
@@ -43,7 +43,6 @@ class Change(NamedTuple):
     """One rounding: item i from p_i to 0 or 1."""
 
     p: Float[Array, " n"]  # after it
-    cost: Float[Array, ""]  # f(p)
     item: Int[Array, ""]  # i, or -1 where nothing was changed
     before: Float[Array, ""]  # p_i
     alternatives: Float[Array, " 2"]  # f with item i out, and in
@@ -78,16 +77,17 @@ class ProbabilisticMethod:
 
     odds: LogOdds
     rule: Rule = Adam(lr=0.05)
-    descent_steps: int = size(100, 0, 400, about="before rounding")
+    descent_steps: float = knob(100.0, 0.0, 400.0, within=(0.0, np.inf), about="before rounding")
 
     @property
     def steps(self) -> int:
         """Enough for each item to be changed twice."""
-        return self.descent_steps + 2 * self.odds.problem.items
+        return int(self.descent_steps) + 2 * self.odds.problem.items
 
     def init(self, key) -> State:
-        w, steps = self.odds.start(key), jnp.zeros((), jnp.int32)
-        return State(w, self.rule.init(w), self._unchanged(w), steps, jnp.zeros((), bool))
+        w = self.odds.start(key)
+        steps, settled = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+        return State(w, self.rule.init(w), _unchanged(w), steps, settled)
 
     def step(self, state: State, key) -> State:
         del key  # only the start is random
@@ -97,10 +97,10 @@ class ProbabilisticMethod:
         gradient = jax.grad(self.odds.loss)(state.w)
         updates, rule = self.rule.update(gradient, state.rule, state.w)
         w = state.w + updates
-        return State(w, rule, self._unchanged(w), state.steps + 1, state.settled)
+        return State(w, rule, _unchanged(w), state.steps + 1, state.settled)
 
     def _round(self, state: State) -> State:
-        found = best_change(self.odds.problem.expected, state.change)
+        found = best_change(self.odds.problem.expected, state.change.p)
         return state._replace(change=found, steps=state.steps + 1, settled=found.item < 0)
 
     def done(self, state: State) -> Bool[Array, ""]:
@@ -108,34 +108,31 @@ class ProbabilisticMethod:
         return state.settled
 
     def observe(self, state: State) -> dict[str, Any]:
-        change = state.change
-        return {
-            **change._asdict(),
-            "size_shares": size_shares(change.p),
-            **self.odds.problem.seen(),
-        }
-
-    def _unchanged(self, w: Float[Array, " n"]) -> Change:
-        cost = self.odds.loss(w)
-        none = jnp.full((), -1, jnp.int32)
-        return Change(jax.nn.sigmoid(w), cost, none, jnp.zeros_like(cost), jnp.stack([cost] * 2))
+        problem, p = self.odds.problem, state.change.p
+        seen = {"cost": problem.expected(p), "size_shares": size_shares(p), **problem.seen()}
+        return {**state.change._asdict(), **seen}
 
 
-def best_change(expected: Callable[[Array], Array], last: Change) -> Change:
+def _unchanged(w: Float[Array, " n"]) -> Change:
+    none = jnp.full((), -1, jnp.int32)
+    return Change(jax.nn.sigmoid(w), none, jnp.zeros((), w.dtype), jnp.zeros(2, w.dtype))
+
+
+def best_change(expected: Callable[[Array], Array], p: Float[Array, " n"]) -> Change:
     """The single change to 0 or 1 after which f is least; none where it would not help.
 
     Where p_i is 0 or 1 already a change has to help; elsewhere it cannot make f worse.
     """
-    p, cost = last.p, last.cost
     put = lambda i, value: expected(p.at[i].set(value))
     ends = jnp.array([0.0, 1.0], p.dtype)
     values = jax.vmap(jax.vmap(put, (None, 0)), (0, None))(jnp.arange(len(p)), ends)
+    cost = (1.0 - p[0]) * values[0, 0] + p[0] * values[0, 1]
     open_ = ((p > 0) & (p < 1))[:, None]
-    helps = values < cost - 1e-5 * (1.0 + jnp.abs(cost))  # more than float32 rounds
+    helps = values < cost - 1e-5 * (1.0 + jnp.abs(cost))  # by more than float32 rounds
     allowed = jnp.where(open_ | helps, values, jnp.inf)
     i, end = jnp.divmod(jnp.argmin(allowed).astype(jnp.int32), 2)
-    found = Change(p.at[i].set(ends[end]), values[i, end], i, p[i], values[i])
-    none = last._replace(item=jnp.full_like(i, -1))
+    found = Change(p.at[i].set(ends[end]), i, p[i], values[i])
+    none = Change(p, jnp.full_like(i, -1), p[i], values[i])
     return jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(allowed).any(), a, b), found, none)
 
 

@@ -4,20 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from labkit.record import Record
-from labkit.views import Band, Bars, Curve, Mark, Panel, Points, Raster, View
-
-
-TURN = np.linspace(0.0, np.pi, 15)
-
-
-def glow(
-    x: np.ndarray, y: np.ndarray, size: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, low and high of a band that is a disc around each point, as large as `size` says."""
-    across = np.append(np.cos(TURN), np.nan)[None] * size[:, None]
-    up = np.append(np.sin(TURN), np.nan)[None] * size[:, None]
-    middle = np.broadcast_to(y[:, None], up.shape)
-    return (x[:, None] + across).ravel(), (middle - up).ravel(), (middle + up).ravel()
+from labkit.views import Bars, Curve, Mark, Panel, Points, Raster, View
 
 
 def to_nearest(points: Float[np.ndarray, "n 2"], p: Float[np.ndarray, " n"]) -> np.ndarray:
@@ -30,11 +17,11 @@ def to_nearest(points: Float[np.ndarray, "n 2"], p: Float[np.ndarray, " n"]) -> 
 
 def _map(record: Record) -> Panel:
     points, p = np.asarray(record.last("points")), np.asarray(record.last("p"))
-    lines, (x, y) = to_nearest(points, p), points.T
+    lines, x, y = to_nearest(points, p), points[:, 0], points[:, 1]
     marks = [
-        Curve(*lines.T, "to the likely site", "data"),
-        Band(*glow(x, y, 0.07 * np.sqrt(p)), "probability (area)", "predicted"),
-        Points(x, y, "point (drag)", "iterates", "odds.problem.points"),
+        Curve(lines[:, 0], lines[:, 1], "to the likely site", "edge model"),
+        Points(x, y, "point (drag)", "data", "odds.problem.points"),
+        Points(x, y, "area: probability", "predicted", weight=p),
     ]
     span = (-0.08, 1.08)
     return Panel("Sites", marks, "x", "y", equal=True, x_range=span, y_range=span)

@@ -12,7 +12,6 @@ from labkit import fan, replace, run
 from labkit.record import Record
 from labkit.relaxations import set_views
 from labkit.relaxations.probabilistic_method import (
-    Change,
     LogOdds,
     ProbabilisticMethod,
     best_change,
@@ -27,27 +26,30 @@ from labkit.relaxations.set_problems import Facilities, blocks, scattered
 from labkit.relaxations.small_graphs import IndependentSet, petersen
 
 
-MAPS, STARTS, N, K = 5, 16, 14, 3
+STARTS, N, K = 16, 14, 3
 SMALL = Facilities(jnp.asarray(scattered(N)), k=K)
+each_count = pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.slow)])
 
 
 @cache
-def maps():
-    return [Facilities(scattered(N, seed), k=K) for seed in range(MAPS)]
+def maps(count):
+    return [Facilities(jnp.asarray(scattered(N, seed)), k=K) for seed in range(count)]
 
 
 @cache
-def runs():
-    """Records [beta, map, start]: beta 0.5, 2, and 2 % more than it needs; one program."""
-    betas = [[0.5] * MAPS, [2.0] * MAPS, [1.02 * m.least_saving() for m in maps()]]
+def runs(count):
+    """Records of all maps and starts for a beta of 0.5, of 2, and 2 % above what is needed."""
+    betas = {"small": [0.5] * count, "large": [2.0] * count}
+    betas["enough"] = [1.02 * problem.least_saving() for problem in maps(count)]
     over = [
-        {"points": problem.points, "beta": row[i], "key": key}
-        for row in betas
-        for i, problem in enumerate(maps())
+        {"points": problem.points, "beta": beta, "key": key}
+        for row in betas.values()
+        for problem, beta in zip(maps(count), row, strict=True)
         for key in range(STARTS)
     ]
     found = fan(ProbabilisticMethod(LogOdds(SMALL), descent_steps=60), over=over, how="map")
-    return np.array(found.records, object).reshape(3, MAPS, STARTS)
+    many = count * STARTS
+    return {name: found.records[many * i : many * (i + 1)] for i, name in enumerate(betas)}
 
 
 def cost(problem, x):
@@ -59,7 +61,7 @@ def test_a_change_is_the_best_of_all_single_ones():
     p = jnp.array([0.2, 1.0, 0.6, 0.0, 0.5, 0.9])
     weights = jnp.array([1.0, -2.0, 0.5, -0.4, 0.1, -0.3])
     f = lambda p: weights @ p + 2.0 * p[0] * p[1] - 1.5 * p[2] * p[3] * p[4]
-    changed = jax.jit(lambda p: best_change(f, Change(p, f(p), -1, 0.0, jnp.zeros(2))))
+    changed = jax.jit(lambda p: best_change(f, p))
     while True:
         open_, values = (p > 0) & (p < 1), {}
         for i in range(6):
@@ -72,25 +74,26 @@ def test_a_change_is_the_best_of_all_single_ones():
             break
         (i, end), least = min(values.items(), key=lambda item: item[1])
         assert (found.item, found.p[i], found.before) == (i, end, p[i])
-        assert found.cost == pytest.approx(least, rel=1e-5)
+        assert found.alternatives[int(end)] == pytest.approx(least, rel=1e-5)
         p = found.p
     assert found.item == -1
     np.testing.assert_array_equal(found.p, p)
 
 
-def test_no_change_raises_the_expected_cost():
-    """240 runs; the largest rise is rounding of float32."""
+@each_count
+def test_no_change_raises_the_expected_cost(count):
+    """In 96 runs, or 240; the largest rise is rounding of float32."""
     rises = []
-    for record in runs().ravel():
+    for record in (record for found in runs(count).values() for record in found):
         [rows] = np.nonzero(record["item"] >= 0)
         rises += list((record["cost"][rows] - record["cost"][rows - 1]) / record["cost"][rows])
-    assert len(rises) > 240 * N / 2
+    assert len(rises) > 3 * count * STARTS * N / 2
     assert max(rises) < 1e-6
 
 
 def test_at_the_end_no_single_change_helps():
-    for beta, row in zip((0.5, 2.0), runs(), strict=False):
-        for problem, record in ((problem, row[i, 0]) for i, problem in enumerate(maps())):
+    for beta, name in ((0.5, "small"), (2.0, "large")):
+        for problem, record in zip(maps(2), runs(2)[name][::STARTS], strict=True):
             x = record.last("p")
             assert set(x) <= {0.0, 1.0}
             total = lambda x, m=problem, b=beta: cost(m, x) + b * abs(x.sum() - K)
@@ -98,29 +101,27 @@ def test_at_the_end_no_single_change_helps():
                 assert total(np.where(np.arange(N) == i, 1 - x, x)) > total(x) - 1e-3
 
 
-def sizes(records):
-    return np.array([int(record.last("p").sum()) for record in records.ravel()])
+@each_count
+def test_a_penalty_above_the_least_saving_gives_k_and_a_small_one_gives_more(count):
+    sizes = {name: [round(r.last("p").sum()) for r in found] for name, found in runs(count).items()}
+    assert set(sizes["large"]) == set(sizes["enough"]) == {K}
+    assert min(sizes["small"]) >= K
+    assert np.mean(np.array(sizes["small"]) > K) > 0.3  # 55 of 80 over five maps
 
 
-def test_a_penalty_above_the_least_saving_gives_k_and_a_small_one_gives_more():
-    small, large, enough = runs()
-    assert set(sizes(large)) == set(sizes(enough)) == {K}
-    assert (sizes(small) >= K).all()
-    assert (sizes(small) > K).mean() > 0.3  # 70 % here
-
-
-def test_the_best_of_sixteen_starts_is_within_a_tenth_of_the_optimum():
-    for problem, row in zip(maps(), runs()[1], strict=True):
-        ends = [cost(problem, record.last("p")) for record in row]
+@each_count
+def test_the_best_of_sixteen_starts_is_within_a_tenth_of_the_optimum(count):
+    for i, problem in enumerate(maps(count)):
+        ends = [cost(problem, r.last("p")) for r in runs(count)["large"][STARTS * i :][:STARTS]]
         d = problem.distances()
         optimum = min(d[:, s].min(axis=1).sum() for s in combinations(range(N), K))
         assert min(ends) >= optimum - 1e-6
-        assert min(ends) / optimum - 1 <= 0.1
+        assert min(ends) / optimum - 1 <= 0.1  # 0, 0.027, 0, 0, 0 over five maps
 
 
 def test_the_first_step_goes_against_the_difference_of_both_alternatives():
     """f is linear in p_i, so that its slope is f(i in) - f(i out); Adam's first step is lr."""
-    record = runs()[1, 0, 0]
+    record = runs(2)["large"][0]
     w = np.log(record["p"][:2] / (1 - record["p"][:2]))
     put = lambda i, end: SMALL.expected(jnp.asarray(record["p"][0]).at[i].set(end))
     slope = jax.jit(jax.vmap(lambda i: put(i, 1.0) - put(i, 0.0)))(jnp.arange(N))
@@ -128,7 +129,10 @@ def test_the_first_step_goes_against_the_difference_of_both_alternatives():
 
 
 def test_sets_are_covered_with_and_graphs_have_sets_without_edges():
-    for problem, count in ((blocks(sets=12, elements=24), 4), (IndependentSet(petersen()), None)):
+    for problem, count in (
+        (blocks(sets=12, elements=24), 4),
+        (IndependentSet(jnp.asarray(petersen())), None),
+    ):
         record = run(ProbabilisticMethod(LogOdds(problem), descent_steps=40))
         x, cost = record.last("p"), record.last("cost")
         assert set(x) <= {0.0, 1.0}
