@@ -36,6 +36,7 @@ def expected_minimum(d: Float[Array, "m n"], p: Float[Array, " n"]) -> Float[Arr
     Summed by layers: d_(1) + sum_i (d_(i+1) - d_(i)) P(none of the i nearest is in X), which
     makes a covering problem of each layer.
     """
+    p = jnp.asarray(p)
     order = jnp.argsort(d, axis=1)
     nearest = jnp.take_along_axis(d, order, axis=1).T
 
