@@ -81,12 +81,14 @@ from labkit.relaxations import (
     comparison,
     confusion_loss,
     error_free_sort,
+    gathered_points,
     graph_relaxation,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
     neural_ndcg,
     neural_sort,
+    partition_entropy,
     perturbed_argmax,
     probabilistic_method,
     score_function,
@@ -467,6 +469,16 @@ ALL = {
     "comparison": Case(
         comparison.compare("softmax", "gumbel", task="choose", draws=4),
         comparison.views,
+        "relaxations",
+    ),
+    "partition_entropy": Case(
+        partition_entropy.PartitionEntropy(jnp.sin(3.0 * jnp.arange(12.0)), runs=6),
+        partition_entropy.views,
+        "relaxations",
+    ),
+    "gathered_points": Case(
+        gathered_points.GatheredPoints(jnp.sin(jnp.arange(16.0)).reshape(8, 2), anchors=3),
+        gathered_points.views,
         "relaxations",
     ),
     "soft_sort": Case(
