@@ -85,6 +85,7 @@ from labkit.relaxations import (
     error_free_sort,
     gate_microscope,
     gathered_points,
+    graph_relaxation,
     group_sparse_envelope,
     gumbel_softmax,
     inverse_program,
@@ -100,9 +101,12 @@ from labkit.relaxations import (
     perceived_programs,
     perturbed_argmax,
     polygon_programs,
+    probabilistic_method,
     relaxed_programs,
     score_function,
+    set_problems,
     sinkhorn_sort,
+    small_graphs,
     soft_sort,
     soft_top_k,
     softmax,
@@ -550,6 +554,24 @@ ALL = {
         "relaxations",
     ),
     "inverse_program": Case(inverse_program.example(), inverse_program.views, "relaxations"),
+    "probabilistic_method": Case(
+        probabilistic_method.ProbabilisticMethod(
+            probabilistic_method.LogOdds(
+                set_problems.Facilities(jnp.asarray(set_problems.scattered(5)), k=2)
+            ),
+            Sgd(0.1),
+            descent_steps=4,
+        ),
+        probabilistic_method.views,
+        "relaxations",
+    ),
+    "graph_relaxation": Case(
+        graph_relaxation.GraphRelaxation(
+            jnp.asarray(small_graphs.graph(4, [(0, 1), (1, 2), (2, 3)])), rule=Sgd(0.1)
+        ),
+        graph_relaxation.views,
+        "relaxations",
+    ),
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
