@@ -91,7 +91,7 @@ def scene() -> Solid:
     """32 x 32: a disc with two holes, an A and a branching line, (3, 3)."""
     image = np.zeros((32, 32), bool)
     image[13:31, 1:19] = two_holes(18)
-    image[14:31, 16:32] |= letter("A", 17, 0.08)[:, 1:]
+    image[16:30, 18:32] |= letter("A", 14, 0.09)
     line = [[(0.05, 0.1), (0.25, 0.5)], [(0.25, 0.5), (0.08, 0.92)], [(0.25, 0.5), (0.33, 0.85)]]
     return image | strokes(line, (0.045, 0.05, 0.03))
 
