@@ -28,6 +28,7 @@ from jaxtyping import Float
 from labkit.claims import Claim
 from labkit.method import Latest, Padded, knob, method, replace
 from labkit.record import Record
+from labkit.relaxations import staircase_views
 from labkit.relaxations.filtered_graphs import Cloud
 from labkit.relaxations.signed_measures import (
     SignedMeasure,
@@ -38,11 +39,9 @@ from labkit.relaxations.signed_measures import (
     signed_measure,
 )
 from labkit.run import run
-from labkit.views import Curve, Panel, Points, Raster, View, lines
 
 
 GRID = 41  # places along each side of the box where H is seen
-MOST = 6  # components that have a colour of their own
 
 
 class State(NamedTuple):
@@ -167,17 +166,7 @@ def demo() -> Record:
     return run(example(), every=5).beside(scale=run(alone, every=5))
 
 
-def along_slice(
-    atoms: Float[np.ndarray, "atoms 3"], angle: float, t: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
-    """H at t (cos angle, sin angle), from places and signs: a Betti curve of one parameter."""
-    entered = when_on_slice(atoms[:, :2], angle)
-    return ((entered[None] <= t[:, None]) * atoms[:, 2]).sum(axis=1)
-
-
-def when_on_slice(grades: Float[np.ndarray, "n 2"], angle: float) -> Float[np.ndarray, " n"]:
-    """The t from which on t (cos angle, sin angle) is at or above the grades in both."""
-    return (grades / [np.cos(np.radians(angle)), np.sin(np.radians(angle))]).max(axis=1)
+views = staircase_views.views
 
 
 def apart(w: Float[np.ndarray, "... n 2"]) -> Float[np.ndarray, "..."]:
@@ -186,63 +175,9 @@ def apart(w: Float[np.ndarray, "... n 2"]) -> Float[np.ndarray, "..."]:
     return np.linalg.norm(w[..., :n, :].mean(-2) - w[..., n : 2 * n, :].mean(-2), axis=-1)
 
 
-def _atoms(record: Record) -> np.ndarray:
-    return record.last("atoms")[: int(record.last("atoms.count"))]
-
-
-def _cloud(record: Record) -> Panel:
-    start, w = record.last("start"), record["w"]
-    gap = np.full((1, w.shape[1], 2), np.nan)
-    ways = np.concatenate([w, gap]).transpose(1, 0, 2).reshape(-1, 2)
-    marks = [
-        Curve(*ways.T, "its way", "path"),
-        Points(*start.T, "start: drag", "iterates", "problem.points"),
-        Points(*w[-1].T, "now", "now"),
-    ]
-    return Panel("Points", marks, "x", "y", equal=True, x_range=(-1.6, 1.6), y_range=(-1.6, 1.6))
-
-
-def _staircase(record: Record) -> Panel:
-    atoms, x, y = _atoms(record), record.last("x"), record.last("y")
-    atoms = atoms[(atoms[:, 0] <= x[-1]) & (atoms[:, 1] <= y[-1])]
-    born, gone = atoms[atoms[:, 2] > 0], atoms[atoms[:, 2] < 0]
-    angle = np.radians(record.last("angle"))
-    end = min(x[-1] / np.cos(angle), y[-1] / np.sin(angle))
-    marks = [
-        Raster(np.minimum(record.last("H"), MOST).T, x, y, f"components ({MOST}: or more)"),
-        Curve(np.array([0, end * np.cos(angle)]), np.array([0, end * np.sin(angle)]), "slice"),
-        Points(*born[:, :2].T, "atoms +", "positive"),
-        Points(*gone[:, :2].T, "atoms -", "negative"),
-    ]
-    sides = {"x_range": (-0.02, 1.02 * x[-1]), "y_range": (-0.02, 1.02 * y[-1])}
-    return Panel("Components by scale and codensity", marks, "scale", "codensity", **sides)
-
-
-def _slice(record: Record) -> Panel:
-    atoms, angle = _atoms(record), float(record.last("angle"))
-    end = np.hypot(record.last("x")[-1], record.last("y")[-1])
-    t = np.linspace(0, end, 200)
-    curve = Curve(t, along_slice(atoms, angle, t), "components", "slice")
-    return Panel(f"Along the slice at {angle:.0f} degrees", [curve], "t", "components")
-
-
-views: list[View] = [
-    _cloud,
-    _staircase,
-    _slice,
-    lines(
-        "loss",
-        title="Loss",
-        y="mean |H - k|",
-        beside=["scale.loss"],
-        labels={"loss": "two grades", "scale.loss": "scale alone"},
-    ),
-]
-
-
 def say(record: Record) -> str:
     """Atoms and loss, in a sentence."""
-    signs = _atoms(record)[:, 2]
+    signs = staircase_views.seen_atoms(record)[:, 2]
     return (
         f"Step {record.steps[-1]}: {np.sum(signs > 0)} atoms + and {np.sum(signs < 0)} atoms -, "
         f"signs sum to {record.last('mass')}; H is {record.last('loss'):.3g} off in the mean."

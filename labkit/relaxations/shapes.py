@@ -6,8 +6,8 @@ pieces, the tunnels and the cavities.  Tunnels are not counted by a labelling, b
 the Euler number, pieces - tunnels + cavities.
 """
 
-from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -30,6 +30,13 @@ def betti(solid: np.ndarray) -> tuple[int, ...]:
     return pieces, pieces + enclosed - euler(solid), enclosed
 
 
+def counts(solid: np.ndarray) -> str:
+    """The Betti numbers, in words."""
+    names = ("piece", "hole") if solid.ndim == 2 else ("piece", "tunnel", "cavity")
+    plural = lambda n, name: name if n == 1 else name.replace("cavity", "cavitie") + "s"
+    return ", ".join(f"{n} {plural(n, name)}" for n, name in zip(betti(solid), names, strict=True))
+
+
 def euler(solid: np.ndarray) -> int:
     """The Euler number of the union of closed pixels: corners - edges + faces - cubes."""
     solid = np.pad(np.asarray(solid) > 0.5, 1)
@@ -48,8 +55,8 @@ def grid(n: int, dimensions: int) -> Float[np.ndarray, "dimensions ..."]:
     return np.stack(np.meshgrid(*[at] * dimensions, indexing="ij"))
 
 
-def strokes(ends: Sequence, width: float | Sequence[float], n: int = 32) -> Solid:
-    """All within `width` of the segments `ends` [k, 2, dimensions] in the unit square or cube."""
+def strokes(ends: Any, width: Any, n: int = 32) -> Solid:
+    """All within `width`, or that of each, of segments [k, 2, dimensions] in the unit cube."""
     ends = np.asarray(ends, float)
     points = grid(n, ends.shape[2])
     solid = np.zeros(points.shape[1:], bool)
@@ -76,7 +83,7 @@ def letter(name: str, n: int = 32, width: float = 0.08) -> Solid:
     """A letter in bold: A (one piece, one hole), B (1, 2), E (1, 0) or i (2, 0)."""
     if name not in LETTERS:
         raise unknown("letter", name, LETTERS)
-    pairs = [pair for line in LETTERS[name] for pair in zip(line[:-1], line[1:], strict=True)]
+    pairs = [pair for line in LETTERS[name] for pair in pairwise(line)]
     return strokes(pairs, width, n)
 
 

@@ -135,3 +135,16 @@ def count_at(measure: SignedMeasure, grades: Grades, x, y) -> Int[np.ndarray, "x
     left = (places[:, 0][None] <= np.asarray(x)[:, None]).astype(int)
     below = (places[:, 1][None] <= np.asarray(y)[:, None]).astype(int)
     return (left * measure.sign) @ below.T
+
+
+def along_slice(
+    atoms: Float[np.ndarray, "atoms 3"], angle: float, t: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """H at t (cos angle, sin angle), from places and signs: a Betti curve of one parameter."""
+    entered = when_on_slice(atoms[:, :2], angle)
+    return ((entered[None] <= t[:, None]) * atoms[:, 2]).sum(axis=1)
+
+
+def when_on_slice(grades: Float[np.ndarray, "n 2"], angle: float) -> Float[np.ndarray, " n"]:
+    """The t from which on t (cos angle, sin angle) is at or above the grades in both."""
+    return (grades / [np.cos(np.radians(angle)), np.sin(np.radians(angle))]).max(axis=1)

@@ -43,7 +43,7 @@ DOWN = [_bits(lambda p, axis=axis: p[axis] > -1) for _, axis in SHIFTS]
 def yokoi_number(neighbours: Bool[Array, "9 ..."]) -> Int[Array, "..."]:
     """C, from the 3 x 3 neighbourhoods row by row."""
     z = [1 - jnp.asarray(neighbours[3 * i + j], jnp.int32) for i, j in CIRCLE]
-    return sum(z[k] - z[k] * z[(k + 1) % 8] * z[(k + 2) % 8] for k in (0, 2, 4, 6))
+    return jnp.stack([z[k] - z[k] * z[k + 1] * z[(k + 2) % 8] for k in (0, 2, 4, 6)]).sum(0)
 
 
 def is_simple(neighbours: Bool[Array, "m ..."]) -> Bool[Array, "..."]:
@@ -121,6 +121,6 @@ def thinned(solid: Bool[Array, "..."], dimensions: int = 2) -> Bool[Array, "..."
         return jnp.roll(moved & ~goes, corner, axes), None
 
     ends = jnp.pad(ends, frame)
-    corners = jnp.array(list(product((0, 1), repeat=dimensions)))
+    corners = jnp.array(list(product((1, 0), repeat=dimensions)))  # even places first
     image, _ = jax.lax.scan(subfield, jnp.pad(solid, frame), corners)
     return image[(..., *(slice(1, 1 + n) for n in sizes))]

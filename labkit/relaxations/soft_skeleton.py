@@ -33,7 +33,7 @@ from labkit.errors import check_positive
 from labkit.method import Latest, Scalar, knob, method, size
 from labkit.record import Record
 from labkit.relaxations.morphological_skeleton import eroded, joined, peeled
-from labkit.relaxations.shapes import betti, scene
+from labkit.relaxations.shapes import betti, counts, scene
 from labkit.relaxations.simple_points import end_points, is_simple, neighbourhoods, thinned
 from labkit.relaxations.straight_through import straight_through
 from labkit.run import run
@@ -147,14 +147,7 @@ def demo() -> Record:
     return run(example())
 
 
-def counts(solid: np.ndarray) -> str:
-    """Its Betti numbers, in words."""
-    names = ("piece", "hole") if solid.ndim == 2 else ("piece", "tunnel", "cavity")
-    plural = lambda n, name: name if n == 1 else name.replace("cavity", "cavitie") + "s"
-    return ", ".join(f"{n} {plural(n, name)}" for n, name in zip(betti(solid), names, strict=True))
-
-
-def _picture(title: str, values: np.ndarray, label: str, edits: str = "") -> Panel:
+def _picture(title: str, values: np.ndarray, label: str) -> Panel:
     """As it is, or where it is a volume the sum over its layers."""
     z = np.asarray(values, float)
     z = z if z.ndim == 2 else z.sum(axis=0)
@@ -164,7 +157,7 @@ def _picture(title: str, values: np.ndarray, label: str, edits: str = "") -> Pan
 
 def _painted(record: Record) -> Panel:
     image = record.last("image")
-    return _picture(f"Paint: {counts(image)}", image, "grey", "image")
+    return _picture(f"Paint: {counts(image)}", image, "grey")
 
 
 def _skeleton(record: Record) -> Panel:
