@@ -81,14 +81,17 @@ from labkit.relaxations import (
     comparison,
     confusion_loss,
     error_free_sort,
+    filtered_graphs,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
+    multiparameter_persistence,
     neural_ndcg,
     neural_sort,
     perturbed_argmax,
     score_function,
     sinkhorn_sort,
+    soft_skeleton,
     soft_sort,
     soft_top_k,
     softmax,
@@ -458,6 +461,18 @@ ALL = {
     "isotonic_sort": Case(
         sweep(isotonic_sort.IsotonicSort(), jnp.logspace(-2.0, 2.0, 9), "tau"),
         isotonic_sort.views,
+        "relaxations",
+    ),
+    "soft_skeleton": Case(
+        soft_skeleton.SoftSkeleton(jnp.full((5, 6), 0.9).at[2, 2].set(0.0)),
+        soft_skeleton.views,
+        "relaxations",
+    ),
+    "multiparameter_persistence": Case(
+        multiparameter_persistence.MultiparameterPersistence(
+            filtered_graphs.Cloud(filtered_graphs.two_circles(each=2))
+        ),
+        multiparameter_persistence.views,
         "relaxations",
     ),
     "comparison": Case(

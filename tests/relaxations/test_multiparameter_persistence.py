@@ -138,7 +138,7 @@ def test_along_a_slice_it_is_the_betti_curve_of_one_parameter(angle):
 
 def problems():
     """Points, and values on a path with two chords."""
-    edges = tuple((i, i + 1) for i in range(9)) + ((0, 5), (3, 8))
+    edges = (*((i, i + 1) for i in range(9)), (0, 5), (3, 8))
     values = np.random.default_rng(4).uniform(size=(10, 2))
     return [Cloud(two_circles(3)), VertexFunction(values, edges)]
 
@@ -179,18 +179,22 @@ def test_an_outlier_changes_the_loss_of_two_grades_less_than_that_of_scale_alone
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
-def test_descent_keeps_the_circles_apart_and_scale_alone_does_not(seed):
-    ways = {}
-    for by in ("scale and density", "scale"):
-        method = replace(example(), {"points": two_circles(seed), "by": by})
-        state = method.init(None)
-        start = apart(state.w)
-        for _ in range(100):
-            state = method.step(state, None)
-        ways[by] = apart(state.w) / start
-    assert ways["scale and density"] > 0.85
-    assert ways["scale"] < 0.75
+def test_descent_keeps_the_circles_apart_and_scale_alone_does_not():
+    """Over 20 seeds 0.94 to 1.00 of their distance was left, and by scale alone 0.20 to 0.25.
+
+    But for one seed, where the outlier was nearer to a circle than the other circle is: 0.91.
+    """
+    left = np.zeros((10, 2))
+    for seed in range(10):
+        for index, by in enumerate(("scale and density", "scale")):
+            method = replace(example(), {"points": two_circles(seed), "by": by})
+            state = method.init(None)
+            start = apart(state.w)
+            for _ in range(100):
+                state = method.step(state, None)
+            left[seed, index] = apart(state.w) / start
+    assert (left[:, 0] > 0.9).all()
+    assert (left[:, 1] < 0.3).sum() >= 8
 
 
 def test_codensity_is_low_where_points_are_many_and_highest_at_the_outlier():
