@@ -78,6 +78,7 @@ from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
+    centerline_dice,
     comparison,
     confusion_loss,
     error_free_sort,
@@ -466,6 +467,16 @@ ALL = {
     "soft_skeleton": Case(
         soft_skeleton.SoftSkeleton(jnp.full((5, 6), 0.9).at[2, 2].set(0.0)),
         soft_skeleton.views,
+        "relaxations",
+    ),
+    "centerline_dice": Case(
+        centerline_dice.CenterlineDice(
+            centerline_dice.vessel_images(0, m=1, n=8),
+            centerline_dice.vessel_images(1, m=1, n=8),
+            width=2,
+            rule=Adam(0.02, beta2=0.95),
+        ),
+        centerline_dice.views,
         "relaxations",
     ),
     "multiparameter_persistence": Case(

@@ -58,7 +58,7 @@ def surroundings(pixels: Float[Array, "m n n"]) -> Float[Array, "m n n 25"]:
 
 def predicted(w: dict, pixels: Float[Array, "m n n"]) -> Float[Array, "m n n"]:
     """P, by one hidden layer."""
-    hidden = jnp.tanh(surroundings(pixels) @ w["in"] + w["bias"])
+    hidden = jnp.tanh(surroundings(pixels) @ w["in"] + w["bias"][None, None, None])
     return jax.nn.sigmoid(hidden @ w["out"] + w["offset"])
 
 
@@ -101,7 +101,7 @@ class CenterlineDice:
             "out": jr.normal(two, (self.width,)) / jnp.sqrt(self.width),
             "offset": jnp.zeros(()),
         }
-        return State(w, self.rule.init(w), jnp.zeros(()))
+        return State(w, self.rule.init(w), self.loss(w, key))
 
     def step(self, state: State, key) -> State:
         loss, grad = jax.value_and_grad(self.loss)(state.w, key)
@@ -145,7 +145,7 @@ def betti_error(record: Record) -> float:
 
 def _image(name: str, title: str) -> View:
     def view(record: Record) -> Panel:
-        z = np.concatenate(record.last(name)[:3], axis=1)
+        z = record.last(name)[0]
         raster = Raster(z, np.arange(z.shape[1]), np.arange(z.shape[0]), "grey")
         return Panel(title, [raster], "column", "row", equal=True)
 
@@ -154,7 +154,7 @@ def _image(name: str, title: str) -> View:
 
 views: list[View] = [
     lines("loss", "dice", title="Training", y="value"),
-    _image("pixels", "Unseen images"),
+    _image("pixels", "An unseen image"),
     _image("prediction", "Predicted"),
     _image("truth", "Truth"),
 ]

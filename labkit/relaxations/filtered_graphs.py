@@ -65,7 +65,9 @@ class Cloud:
         q = 1 - jnp.zeros(n, near.dtype).at[i].add(near).at[j].add(near) / (n - 1)
         if self.by == "scale":
             q = jnp.zeros_like(q)
-        scale = jnp.concatenate([jnp.zeros(n, q.dtype), jnp.sqrt(squares)])
+        # Of points in one place the root has no slope: none is taken.
+        lengths = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+        scale = jnp.concatenate([jnp.zeros(n, q.dtype), lengths])
         return jnp.stack([scale, jnp.concatenate([q, jnp.maximum(q[i], q[j])])], axis=1)
 
 

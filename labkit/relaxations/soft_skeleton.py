@@ -147,17 +147,17 @@ def demo() -> Record:
     return run(example())
 
 
-def _picture(title: str, values: np.ndarray, label: str) -> Panel:
+def _picture(title: str, values: np.ndarray, label: str, edits: str = "") -> Panel:
     """As it is, or where it is a volume the sum over its layers."""
     z = np.asarray(values, float)
     z = z if z.ndim == 2 else z.sum(axis=0)
-    raster = Raster(z, np.arange(z.shape[1]), np.arange(z.shape[0]), label)
+    raster = Raster(z, np.arange(z.shape[1]), np.arange(z.shape[0]), label, edits)
     return Panel(title, [raster], "column", "row", equal=True)
 
 
 def _painted(record: Record) -> Panel:
     image = record.last("image")
-    return _picture(f"Paint: {counts(image)}", image, "grey")
+    return _picture(f"Paint: {counts(image)}", image, "grey", "image")
 
 
 def _skeleton(record: Record) -> Panel:

@@ -206,6 +206,13 @@ def test_codensity_is_low_where_points_are_many_and_highest_at_the_outlier():
     assert grades[:, 1].argmax() == len(points) - 1
 
 
+def test_points_in_one_place_are_one_cluster_and_have_a_finite_gradient():
+    points = np.repeat(two_circles(0, each=1), 2, axis=0)
+    state = MultiparameterPersistence(Cloud(points)).at(points)
+    assert np.isfinite(state.grad).all()
+    assert count_at(state.measure, state.grades, [0.0], [1.0])[0, 0] == 3
+
+
 def test_what_is_no_filtered_graph_is_refused():
     grades, edges = np.array([[0.0, 0.0], [1.0, 1.0], [0.5, 1.0]]), np.array([[0, 1]])
     with pytest.raises(ValueError, match="none of an edge below those of its ends"):
