@@ -1,7 +1,7 @@
 """Skeletons of images and volumes: seconds, and how often the topology is kept.
 
     .venv/bin/python benchmarks/skeleton.py
-    .venv/bin/python benchmarks/skeleton.py --images 4 --sides 32 --cubes 12 --rounds 1   # to try it
+    .venv/bin/python benchmarks/skeleton.py --images 4 --sides 32 --cubes 12 --rounds 1
 
 Random blobs, and the torus, the shell, the tree and the balls of `shapes`.  Ours until nothing
 changes, as one batch; scikit-image's `skeletonize` (compiled loops, no gradient) one image after
