@@ -12,6 +12,8 @@ On a given graph, values f [vertices, 2] are the grades of the vertices, and the
 two ends, one coordinate at a time, those of an edge.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -38,7 +40,7 @@ def two_circles(
 class Cloud:
     """Points, by scale and codensity or by scale alone."""
 
-    points: Float[Array, "n 2"] = knob(two_circles().round(3).tolist(), -1.5, 1.5)
+    points: Any = knob(two_circles().round(3).tolist(), -1.5, 1.5, about="[n, 2]")
     bandwidth: float = knob(0.4, 0.1, 2.0, log=True, about="h of the density")
     by: str = choice("scale and density", "scale")
 
@@ -75,7 +77,7 @@ class Cloud:
 class VertexFunction:
     """Two values at each vertex of a graph."""
 
-    values: Float[Array, "vertices 2"] = knob(((0.0, 0.0), (1.0, 1.0)), 0.0, 1.0)
+    values: Any = knob(((0.0, 0.0), (1.0, 1.0)), 0.0, 1.0, about="[vertices, 2]")
     edges: tuple = static(default=((0, 1),))
 
     def check(self) -> None:

@@ -94,8 +94,12 @@ class State(NamedTuple):
 class SoftSkeleton:
     """Passes over a painted image; with `layers` above 1, over a slab of it, a volume."""
 
-    image: Float[Array, "rows columns"] = knob(
-        scene().astype(float).tolist(), 0.0, 1.0, within=(0.0, 1.0), about="what is painted"
+    image: Any = knob(
+        scene().astype(float).tolist(),
+        0.0,
+        1.0,
+        within=(0.0, 1.0),
+        about="what is painted, [rows, columns]",
     )
     beta: float = knob(0.33, 0.0, 3.0, within=(0.0, 100.0), about="noise, in log odds")
     tau: float = knob(1.0, 0.2, 5.0, log=True, about="softness of the gradient, in log odds")

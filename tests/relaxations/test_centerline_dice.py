@@ -41,7 +41,7 @@ def test_the_loss_is_one_less_dice_and_centre_lines():
     overlap = 2 * (p * truth).sum() / (p.sum() + truth.sum())
     expected = [1 - overlap, 1 - centre, 1 - 0.7 * overlap - 0.3 * centre]
     np.testing.assert_allclose(losses(w, key), expected, rtol=1e-4)  # and 1e-6 in divisions
-    np.testing.assert_allclose(dice(p, truth), overlap, rtol=1e-5)
+    np.testing.assert_allclose(dice(jnp.asarray(p), jnp.asarray(truth)), overlap, rtol=1e-5)
 
 
 def test_the_surroundings_of_a_pixel_are_the_25_around_it():

@@ -134,6 +134,9 @@ def test_along_a_slice_it_is_the_betti_curve_of_one_parameter(angle):
     alone = np.repeat(when_on_slice(grades, angle)[:, None], 2, axis=1)
     expected = [by_scipy(alone, edges, s, s) for s in t]
     np.testing.assert_array_equal(along_slice(atoms, angle, t), expected)
+    across, up = t * np.cos(np.radians(angle)), t * np.sin(np.radians(angle))
+    there = [by_scipy(grades, edges, x, y) for x, y in zip(across, up, strict=True)]
+    np.testing.assert_array_equal(there, expected)
 
 
 def problems():
