@@ -32,7 +32,7 @@ def losses(w, key):
 
 def test_the_loss_is_one_less_dice_and_centre_lines():
     w, key = SMALL.init(jr.key(0)).w, jr.key(1)
-    p = np.asarray(predicted(w, SMALL.images.pixels))
+    p = np.asarray(predicted(w, SMALL.images.around))
     truth = np.asarray(SMALL.images.truth)
     of_p, of_truth = (np.asarray(morphological_skeleton(jnp.asarray(a), 4)) for a in (p, truth))
     precision = (of_p * truth).sum() / of_p.sum()
@@ -45,8 +45,8 @@ def test_the_loss_is_one_less_dice_and_centre_lines():
 
 
 def test_the_surroundings_of_a_pixel_are_the_25_around_it():
-    image = jnp.arange(64.0).reshape(1, 8, 8)
-    padded = np.pad(np.asarray(image[0]), 2)
+    image = np.arange(56.0).reshape(1, 7, 8)
+    padded = np.pad(image[0], 2)
     found = surroundings(image)
     np.testing.assert_array_equal(found[0, 3, 5], padded[3:8, 5:10].ravel())
     np.testing.assert_array_equal(found[0, 0, 0], padded[0:5, 0:5].ravel())
