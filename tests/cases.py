@@ -78,18 +78,27 @@ from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
+    amortized_programs,
     centerline_dice,
     comparison,
     confusion_loss,
+    envelope_path,
     error_free_sort,
     filtered_graphs,
+    gate_microscope,
+    gathered_points,
+    group_sparse_envelope,
     gumbel_softmax,
     isotonic_sort,
+    learned_rounding,
     metric_losses,
     multiparameter_persistence,
     neural_ndcg,
     neural_sort,
+    partition_entropy,
+    perceived_programs,
     perturbed_argmax,
+    relaxed_programs,
     score_function,
     sinkhorn_sort,
     soft_skeleton,
@@ -101,9 +110,12 @@ from labkit.relaxations import (
     sparse_transport,
     sparsemax,
     straight_through,
+    trainable_gate,
     transport_pooling,
     transport_problems,
 )
+from labkit.relaxations.hidden_units import digit_units
+from labkit.relaxations.roundings import neuron
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -489,6 +501,59 @@ ALL = {
     "comparison": Case(
         comparison.compare("softmax", "gumbel", task="choose", draws=4),
         comparison.views,
+        "relaxations",
+    ),
+    "partition_entropy": Case(
+        partition_entropy.PartitionEntropy(jnp.sin(3.0 * jnp.arange(12.0)), runs=6),
+        partition_entropy.views,
+        "relaxations",
+    ),
+    "gathered_points": Case(
+        gathered_points.GatheredPoints(jnp.sin(jnp.arange(16.0)).reshape(8, 2), anchors=3),
+        gathered_points.views,
+        "relaxations",
+    ),
+    "relaxed_programs": Case(
+        relaxed_programs.RelaxedPrograms(trees=2, depth=1), relaxed_programs.views, "relaxations"
+    ),
+    "perceived_programs": Case(
+        perceived_programs.PerceivedPrograms(
+            *[
+                perceived_programs.Pairs(
+                    jnp.sin(jnp.arange(384.0)).reshape(3, 2, 64), jnp.eye(3)[:, :2]
+                )
+            ]
+            * 2,
+            tasks=2,
+            trees=2,
+        ),
+        perceived_programs.views,
+        "relaxations",
+    ),
+    "amortized_programs": Case(
+        amortized_programs.AmortizedPrograms(trees=1, width=4),
+        amortized_programs.views,
+        "relaxations",
+    ),
+    "learned_rounding": Case(
+        learned_rounding.LearnedRounding(neuron(8, 3), Sgd(0.1), length=8),
+        learned_rounding.views,
+        "relaxations",
+    ),
+    "envelope_path": Case(
+        sweep(envelope_path.EnvelopePath(), jnp.logspace(-1.0, 1.0, 9), "lam"),
+        envelope_path.views,
+        "relaxations",
+    ),
+    "group_sparse_envelope": Case(
+        group_sparse_envelope.GroupSparseEnvelope(digit_units(4, 40), k=2.0),
+        group_sparse_envelope.views,
+        "relaxations",
+    ),
+    "gate_microscope": Case(gate_microscope.example(9), gate_microscope.views, "relaxations"),
+    "trainable_gate": Case(
+        trainable_gate.TrainableGate(digit_units(4, 40), Sgd(0.1)),
+        trainable_gate.views,
         "relaxations",
     ),
     "soft_sort": Case(
