@@ -79,10 +79,12 @@ from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
     amortized_programs,
+    centerline_dice,
     comparison,
     confusion_loss,
     envelope_path,
     error_free_sort,
+    filtered_graphs,
     gate_microscope,
     gathered_points,
     graph_relaxation,
@@ -94,6 +96,7 @@ from labkit.relaxations import (
     learned_rounding,
     linear_surrogate,
     metric_losses,
+    multiparameter_persistence,
     neural_ndcg,
     neural_sort,
     optimality_margin,
@@ -107,6 +110,7 @@ from labkit.relaxations import (
     set_problems,
     sinkhorn_sort,
     small_graphs,
+    soft_skeleton,
     soft_sort,
     soft_top_k,
     softmax,
@@ -570,6 +574,28 @@ ALL = {
             jnp.asarray(small_graphs.graph(4, [(0, 1), (1, 2), (2, 3)])), rule=Sgd(0.1)
         ),
         graph_relaxation.views,
+        "relaxations",
+    ),
+    "soft_skeleton": Case(
+        soft_skeleton.SoftSkeleton(jnp.full((5, 6), 0.9).at[2, 2].set(0.0)),
+        soft_skeleton.views,
+        "relaxations",
+    ),
+    "centerline_dice": Case(
+        centerline_dice.CenterlineDice(
+            centerline_dice.vessel_images(0, m=1, n=8),
+            centerline_dice.vessel_images(1, m=1, n=8),
+            width=2,
+            rule=Adam(0.02, beta2=0.95),
+        ),
+        centerline_dice.views,
+        "relaxations",
+    ),
+    "multiparameter_persistence": Case(
+        multiparameter_persistence.MultiparameterPersistence(
+            filtered_graphs.Cloud(filtered_graphs.two_circles(each=2))
+        ),
+        multiparameter_persistence.views,
         "relaxations",
     ),
     "soft_sort": Case(
