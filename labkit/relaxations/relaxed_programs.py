@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 
 from labkit.adaptive import Adam
 from labkit.claims import Claim
-from labkit.errors import check_positive, refusal
+from labkit.errors import check_positive
 from labkit.fan import fan
 from labkit.method import Latest, Scalar, choice, knob, method, size
 from labkit.record import Record
@@ -72,11 +72,8 @@ class RelaxedPrograms:
     steps = 500
 
     def check(self) -> None:
-        """Raise ValueError unless the target is a truth table of 0 to 1."""
-        table = np.asarray(self.target)
-        inputs_of(table)
-        if not ((table >= 0) & (table <= 1)).all():
-            raise refusal("target", table, "values from 0 to 1")
+        """Raise ValueError unless the target is a truth table, and tau above 0."""
+        inputs_of(np.asarray(self.target))
         check_positive("tau", self.tau, "in units of the logits")
 
     def init(self, key) -> State:
@@ -181,7 +178,7 @@ def _tree(record: Record) -> Panel:
     inputs = "abcdefgh"[: leaves.shape[1]]
     names = [_choice(p, OPERATIONS) for p in nodes] + [_choice(p, inputs) for p in leaves]
     tree = Graph(across, -level.astype(float), edges, names, "choices", "iterates")
-    return Panel("The tree of the least loss", [tree])
+    return Panel("The tree of the least loss", [tree], "choice, and its share")
 
 
 def _choice(shares: np.ndarray, names: Any) -> str:
