@@ -178,7 +178,7 @@ def _tree(record: Record) -> Panel:
     inputs = "abcdefgh"[: leaves.shape[1]]
     names = [_choice(p, OPERATIONS) for p in nodes] + [_choice(p, inputs) for p in leaves]
     tree = Graph(across, -level.astype(float), edges, names, "choices", "iterates")
-    return Panel("The tree of the least loss", [tree], "choice, and its share")
+    return Panel("The tree of the least loss", [tree], "place", "depth")
 
 
 def _choice(shares: np.ndarray, names: Any) -> str:
