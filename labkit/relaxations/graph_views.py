@@ -7,7 +7,6 @@ from labkit.relaxations.structural_equations import is_edge
 from labkit.views import Curve, Graph, Mark, Panel, Raster
 
 
-
 def matrix(W: np.ndarray, title: str) -> Panel:
     """The weights of edges from row to column."""
     places = np.arange(1, len(W) + 1)
@@ -15,18 +14,9 @@ def matrix(W: np.ndarray, title: str) -> Panel:
     return Panel(title, [raster], "to node", "from node", equal=True)
 
 
-def true_graph(record: Record) -> Panel:
+def true_weights(record: Record) -> Panel:
     """The weights that made the data."""
     return matrix(record.last("truth"), "True weights")
-
-
-def drawn_graph(record: Record) -> Panel:
-    """The true graph on a circle."""
-    truth = record.last("truth") != 0
-    turn = np.pi / 2 - 2 * np.pi * np.arange(len(truth)) / len(truth)
-    edges, names = np.argwhere(truth), [str(1 + node) for node in range(len(truth))]
-    marks = [Graph(np.cos(turn), np.sin(turn), edges, names, "true graph", "nodes")]
-    return Panel("True graph", marks, equal=True)
 
 
 def learnt(record: Record) -> Panel:
@@ -34,30 +24,34 @@ def learnt(record: Record) -> Panel:
     return matrix(record.last("W"), "Learnt weights")
 
 
-def arcs(record: Record) -> Panel:
-    """Nodes where their priority puts them, and the edges between them as arcs.
+def kinds_of_edges(truth: np.ndarray, found: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+    """(label, role, edges) of the edges that are right, turned round, missing and too many.
 
-    Above the axis are edges of the true graph that are learnt as they are; below it those that
-    are learnt the other way round.  A dotted arc is an edge that no edge stands for, a grey one an
-    edge of no truth.
+    Those turned round point as they do in `found`.
     """
-    p, truth = record.last("priorities"), record.last("truth") != 0
-    found = is_edge(record.last("W"))
-    kinds = {
-        "right": (truth & found, 1.0, "right"),
-        "turned round": (truth & found.T & ~found, -1.0, "turned"),
-        "missing": (truth & ~found & ~found.T, 1.0, "missing"),
-        "too many": (found & ~truth & ~truth.T, -1.0, "spare"),
-    }
+    return [
+        ("right", "right arc", truth & found),
+        ("turned round", "turned arc", found & truth.T & ~truth),
+        ("missing", "missing arc", truth & ~found & ~found.T),
+        ("too many", "spare arc", found & ~truth & ~truth.T),
+    ]
+
+
+def arcs(record: Record) -> Panel:
+    """Nodes where their priority puts them, and edges between them as arcs.
+
+    Above the axis are the edges of the true graph that are right, or missing; below it those that
+    are turned round, or too many.
+    """
+    p = record.last("priorities")
     marks: list[Mark] = []
-    for label, (edges, side, role) in kinds.items():
-        if edges.any():
-            x, y = _bows(p, edges, side)
-            marks.append(Curve(x, y, label, role))
+    for label, role, edges in kinds_of_edges(record.last("truth") != 0, is_edge(record.last("W"))):
+        x, y = _bows(p, edges, 1.0 if label in ("right", "missing") else -1.0)
+        marks.append(Curve(x, y, label, role))
     names = [str(1 + node) for node in range(len(p))]
     marks.append(Graph(p, np.zeros(len(p)), np.zeros((0, 2), int), names, "nodes", "nodes"))
-    far = 0.55 * max(float(np.ptp(p)), 1e-3)
-    return Panel("Priorities", marks, "priority", "arcs", y_range=(-far, far))
+    far = 0.6 * max(float(np.ptp(p)), 1e-3)
+    return Panel("Priorities", marks, "priority", "right above, wrong below", y_range=(-far, far))
 
 
 def _bows(p: np.ndarray, edges: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from scipy.linalg import expm
 from scipy.optimize import minimize
 
 from labkit.method import knob, method
-from labkit.relaxations.graph_views import learnt, true_graph
+from labkit.relaxations.graph_views import learnt, true_weights
 from labkit.relaxations.structural_equations import (
     StructuralEquations,
     covariance,
@@ -123,7 +123,7 @@ class Notears:
 
 
 views = [
-    true_graph,
+    true_weights,
     learnt,
     lines("h", "rho", title="Constraint and its weight", x="inner solves", log=True),
     lines("distance", title="Distance to the true graph", x="inner solves", y="edges"),

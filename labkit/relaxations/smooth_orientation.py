@@ -39,7 +39,7 @@ from labkit.errors import check_positive, refusal
 from labkit.method import Scalar, knob, method
 from labkit.record import Record
 from labkit.relaxations.acyclicity import acyclicity, topological_order
-from labkit.relaxations.graph_views import arcs, drawn_graph, learnt
+from labkit.relaxations.graph_views import arcs, learnt, true_weights
 from labkit.relaxations.structural_equations import (
     StructuralEquations,
     by_variance,
@@ -84,16 +84,16 @@ class SmoothOrientation:
     """A graph learnt from a sample of `equations` by descent on weights and priorities."""
 
     equations: StructuralEquations
-    rule: Adam = Adam(lr=0.01, beta2=0.999)
-    tau: float = knob(0.45, 0.01, 2.0, log=True, live=True, about="softness at the start")
+    rule: Adam = Adam(lr=0.02, beta2=0.999)
+    tau: float = knob(1.0, 0.01, 2.0, log=True, live=True, about="softness at the start")
     tau_end: float = knob(5e-4, 1e-4, 0.1, log=True, live=True, about="softness at the end")
     eps: float = knob(0.01, 0.0, 0.1, within=(0.0, np.inf), about="by how much p has to be larger")
-    length: float = knob(2000.0, 100.0, 10_000.0, log=True, about="steps of the cosine")
-    l1: float = knob(0.02, 0.0, 0.2, live=True, about="weight of |H|_1")
+    length: float = knob(3000.0, 100.0, 10_000.0, log=True, about="steps of the cosine")
+    l1: float = knob(0.01, 0.0, 0.2, live=True, about="weight of |H|_1")
     l2: float = knob(0.005, 0.0, 0.2, live=True, about="weight of |H|")
     lp: float = knob(0.001, 0.0, 0.2, live=True, about="weight of |p|")
 
-    steps = 2000
+    steps = 3000
 
     def check(self) -> None:
         if np.asarray(self.tau_end) > np.asarray(self.tau):
@@ -156,14 +156,14 @@ def _norm(a: Array) -> Array:
 
 def example(standardize: float = 0.0) -> SmoothOrientation:
     """Ten nodes with about two edges each, 500 samples."""
-    equations = random_equations(5, nodes=10)
+    equations = random_equations(1, nodes=10)
     return SmoothOrientation(equations.scaled(standardize))
 
 
 @cache
 def demo() -> Record:
-    """The example, every 20 steps seen, beside its twin on standardized data."""
-    raw, standardized = (run(example(power), every=20) for power in (0.0, 1.0))
+    """The example, every 30 steps seen, beside its twin on standardized data."""
+    raw, standardized = (run(example(power), every=30) for power in (0.0, 1.0))
     return raw.beside(standardized=standardized)
 
 
@@ -189,7 +189,7 @@ def _distances(record: Record) -> Panel:
     return Panel("Distance to the true graph", marks, "step", "pairs joined wrongly")
 
 
-views: list[View] = [arcs, drawn_graph, learnt, _cycles, _distances]
+views: list[View] = [arcs, true_weights, learnt, _cycles, _distances]
 
 
 def _sorting(record: Record, prefix: str = "") -> tuple[float, float]:

