@@ -14,9 +14,14 @@ def matrix(W: np.ndarray, title: str) -> Panel:
     return Panel(title, [raster], "to node", "from node", equal=True)
 
 
-def true_weights(record: Record) -> Panel:
-    """The weights that made the data."""
-    return matrix(record.last("truth"), "True weights")
+def drawn_graph(record: Record) -> Panel:
+    """The true graph; to drag from node to node adds an edge, or takes it away."""
+    truth = record.last("truth") != 0
+    turn = np.pi / 2 - 2 * np.pi * np.arange(len(truth)) / len(truth)
+    edges, names = np.argwhere(truth), [str(1 + node) for node in range(len(truth))]
+    at = (np.cos(turn), np.sin(turn), edges, names)
+    graph = Graph(*at, "true graph", "nodes", "equations.adjacency", directed=True)
+    return Panel("True graph: drag to draw", [graph])
 
 
 def learnt(record: Record) -> Panel:

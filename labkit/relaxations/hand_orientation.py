@@ -70,7 +70,7 @@ class HandOrientation:
 
 def example(standardize: float = 0.0) -> Sweep:
     """Five nodes in no good order, walked from tau 1 to tau 0.002."""
-    equations = random_equations(2, nodes=5, edges=1.2, samples=2000).scaled(standardize)
+    equations = random_equations(4, nodes=5, edges=1.4, samples=2000).scaled(standardize)
     C = covariance(jax.random.key(0), equations)
     truth = np.asarray(equations.w)
     target = np.float32(score(np.asarray(C, float), fitted(C, truth != 0)))

@@ -39,7 +39,7 @@ from labkit.errors import check_positive, refusal
 from labkit.method import Scalar, knob, method
 from labkit.record import Record
 from labkit.relaxations.acyclicity import acyclicity, topological_order
-from labkit.relaxations.graph_views import arcs, learnt, true_weights
+from labkit.relaxations.graph_views import arcs, drawn_graph
 from labkit.relaxations.structural_equations import (
     StructuralEquations,
     by_variance,
@@ -189,7 +189,7 @@ def _distances(record: Record) -> Panel:
     return Panel("Distance to the true graph", marks, "step", "pairs joined wrongly")
 
 
-views: list[View] = [arcs, true_weights, learnt, _cycles, _distances]
+views: list[View] = [drawn_graph, arcs, _cycles, _distances]
 
 
 def _sorting(record: Record, prefix: str = "") -> tuple[float, float]:

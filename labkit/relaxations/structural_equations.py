@@ -62,12 +62,12 @@ class StructuralEquations:
     @property
     def graph(self) -> Bool[Array, "d d"]:
         """Whether there is an edge from i to j."""
-        return jnp.asarray(self.adjacency) >= 0.5
+        return self.adjacency >= 0.5
 
     @property
     def w(self) -> Float[Array, "d d"]:
         """W: the weights of the edges that there are."""
-        return jnp.where(self.graph, jnp.asarray(self.weights), 0.0)
+        return self.weights * self.graph
 
     def scaled(self, standardize: float) -> "StructuralEquations":
         """The same with data on another scale: 0 as they come, 1 with all variances 1."""

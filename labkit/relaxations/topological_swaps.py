@@ -31,7 +31,7 @@ from labkit.claims import Claim
 from labkit.method import choice, method, size
 from labkit.record import Record
 from labkit.relaxations.acyclicity import returning_walks
-from labkit.relaxations.graph_views import learnt
+from labkit.relaxations.graph_views import drawn_graph
 from labkit.relaxations.structural_equations import (
     StructuralEquations,
     covariance,
@@ -238,7 +238,7 @@ def walk(record: Record) -> Panel:
     return Panel("A walk on the permutohedron", marks, "across", "up")
 
 
-views: list[View] = [_places, _staircase, _candidates, learnt]
+views: list[View] = [drawn_graph, _places, _staircase, _candidates]
 
 
 def say(record: Record) -> str:

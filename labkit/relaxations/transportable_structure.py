@@ -39,7 +39,7 @@ from labkit.fan import fan
 from labkit.method import Scalar, choice, knob, method, size
 from labkit.record import Record
 from labkit.relaxations.acyclicity import acyclicity, topological_order
-from labkit.relaxations.graph_views import matrix
+from labkit.relaxations.graph_views import drawn_graph, matrix
 from labkit.relaxations.structural_equations import (
     THRESHOLD,
     StructuralEquations,
@@ -194,6 +194,7 @@ def _disagreement(record: Record) -> Panel:
 
 
 views: list[View] = [
+    drawn_graph,
     _learners,
     _disagreement,
     lines(
