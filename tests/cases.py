@@ -82,13 +82,17 @@ from labkit.relaxations import (
     confusion_loss,
     error_free_sort,
     gumbel_softmax,
+    hand_orientation,
     isotonic_sort,
     metric_losses,
     neural_ndcg,
     neural_sort,
+    notears,
+    orders,
     perturbed_argmax,
     score_function,
     sinkhorn_sort,
+    smooth_orientation,
     soft_sort,
     soft_top_k,
     softmax,
@@ -97,9 +101,12 @@ from labkit.relaxations import (
     sparse_transport,
     sparsemax,
     straight_through,
+    topological_swaps,
     transport_pooling,
     transport_problems,
+    transportable_structure,
 )
+from labkit.relaxations.structural_equations import random_equations
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -119,6 +126,7 @@ RESIDUAL = max_residual(8, 3)
 LINE = LeastSquares(jnp.arange(6.0)[:, None] / 6, jnp.array([0.0, 0.3, 0.1, 0.6, 0.5, 1.0]))
 STARTS = tuple(TINY.start(jax.random.key(k)) for k in (0, 1))
 MATCHED = permutations.mlp_axes(STARTS[0])
+FOUR_NODES = random_equations(0, nodes=4, edges=1.0, samples=20)
 CLUSTERS = ClusterNetwork(clusters=2, width=2, samples=2, features=2)
 
 ALL = {
@@ -468,6 +476,29 @@ ALL = {
     "soft_sort": Case(
         sweep(soft_sort.SoftSort(), jnp.logspace(-2.0, 1.0, 9), "tau"),
         soft_sort.views,
+        "relaxations",
+    ),
+    "smooth_orientation": Case(
+        smooth_orientation.SmoothOrientation(FOUR_NODES, Adam(0.01, beta2=0.95)),
+        smooth_orientation.views,
+        "relaxations",
+    ),
+    "hand_orientation": Case(
+        sweep(hand_orientation.example().function, jnp.logspace(0.0, -2.0, 9), "tau"),
+        hand_orientation.views,
+        "relaxations",
+    ),
+    "notears": Case(notears.Notears(FOUR_NODES), notears.views, "relaxations"),
+    "transportable_structure": Case(
+        transportable_structure.TransportableStructure(
+            FOUR_NODES, Adam(0.01, beta2=0.95), learners=2, inner=3
+        ),
+        transportable_structure.views,
+        "relaxations",
+    ),
+    "topological_swaps": Case(
+        topological_swaps.TopologicalSwaps(FOUR_NODES, small=2, large=4),
+        [orders.walk, *topological_swaps.views],
         "relaxations",
     ),
 }

@@ -70,6 +70,14 @@ def topological_order(graph: np.ndarray) -> list[int] | None:
     return None if left else order
 
 
+def without_cycles(W: Float[np.ndarray, "d d"], threshold: float) -> Float[np.ndarray, "d d"]:
+    """W less its entries up to the threshold, which is raised until there is no cycle."""
+    W = np.where(np.abs(W) > threshold, W, 0.0)
+    while topological_order(W != 0) is None:
+        W = np.where(np.abs(W) > np.abs(W[W != 0]).min(), W, 0.0)
+    return W
+
+
 def cycle(graph: np.ndarray) -> list[int]:
     """The nodes of a cycle, the first one again at the end; none in an acyclic graph."""
     graph = np.asarray(graph, bool)

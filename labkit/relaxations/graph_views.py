@@ -3,7 +3,12 @@
 import numpy as np
 
 from labkit.record import Record
-from labkit.relaxations.structural_equations import is_edge
+from labkit.relaxations.structural_equations import (
+    by_variance,
+    is_edge,
+    structural_distance,
+    varsortability,
+)
 from labkit.views import Curve, Graph, Mark, Panel, Raster
 
 
@@ -21,12 +26,26 @@ def drawn_graph(record: Record) -> Panel:
     edges, names = np.argwhere(truth), [str(1 + node) for node in range(len(truth))]
     at = (np.cos(turn), np.sin(turn), edges, names)
     graph = Graph(*at, "true graph", "nodes", "equations.adjacency", directed=True)
-    return Panel("True graph: drag to draw", [graph])
+    return Panel("True graph", [graph], "drag from node to node", "an edge more, or less")
 
 
 def learnt(record: Record) -> Panel:
     """The weights as they are."""
     return matrix(record.last("W"), "Learnt weights")
+
+
+def learners(record: Record) -> Panel:
+    """The weights of several learners, side by side."""
+    A = np.asarray(record.last("A"))
+    gap = np.full((*A.shape[:2], 1), np.nan)
+    z = np.concatenate(np.concatenate([A, gap], axis=2), axis=1)[:, :-1]
+    raster = Raster(z, np.arange(1, z.shape[1] + 1), np.arange(1, len(z) + 1), "weight")
+    return Panel("The learners, side by side", [raster], "to node, learner by learner", "from node")
+
+
+def disagreement(record: Record) -> Panel:
+    """How far the weights of the learners deviate from their mean."""
+    return matrix(np.asarray(record.last("A")).std(axis=0), "Where they disagree (deviation)")
 
 
 def kinds_of_edges(truth: np.ndarray, found: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
@@ -66,3 +85,34 @@ def _bows(p: np.ndarray, edges: np.ndarray, side: float) -> tuple[np.ndarray, np
     x = (start + end) / 2 - np.cos(turn)[None] * (end - start) / 2
     y = side * np.sin(turn)[None] * np.abs(end - start) / 2
     return x.ravel(), y.ravel()
+
+
+def cycles(record: Record) -> Panel:
+    """h and its bound along the steps, and tau."""
+    floor = lambda name: np.maximum(record[name].astype(float), 1e-30)
+    marks = [
+        Curve(record.steps, floor("h"), "h(W)", "h"),
+        Curve(record.steps, floor("bound"), "bound, for any priorities", "threshold"),
+        Curve(record.steps, record["tau"], "tau", "tau"),
+    ]
+    return Panel("Cycles, never penalised", marks, "step", "h (1e-30 where below), tau", log_y=True)
+
+
+def distances(record: Record) -> Panel:
+    """The structural distance, beside that of sorting by variance; on standardized data too."""
+    names = {"distance": "as given", "standardized.distance": "standardized"}
+    marks = []
+    for name, label in names.items():
+        if name in record:
+            marks.append(Curve(record.steps, record[name], label, f"{label} orientation"))
+            sorted_by = np.full(len(record), sorting(record, name.replace("distance", ""))[0])
+            by = f"sorting by variance, {label}"
+            marks.append(Curve(record.steps, sorted_by, by, f"{label} sorting"))
+    return Panel("Distance to the true graph", marks, "step", "pairs joined wrongly")
+
+
+def sorting(record: Record, prefix: str = "") -> tuple[float, float]:
+    """The structural distance of sorting by variance, and the varsortability."""
+    C, graph = record.last(prefix + "C"), record.last(prefix + "truth") != 0
+    found = structural_distance(is_edge(by_variance(C)), graph)
+    return float(found), varsortability(graph, np.diagonal(C))

@@ -74,7 +74,7 @@ def example(standardize: float = 0.0) -> Sweep:
     C = covariance(jax.random.key(0), equations)
     truth = np.asarray(equations.w)
     target = np.float32(score(np.asarray(C, float), fitted(C, truth != 0)))
-    p = np.array([-0.6, 0.5, 0.0, -0.3, 0.8])
+    p = jnp.array([-0.6, 0.5, 0.0, -0.3, 0.8])
     hand = HandOrientation(C, jnp.asarray(truth), jnp.asarray(target), priorities=p)
     return sweep(hand, over=jnp.logspace(0.0, np.log10(0.002), 28), name="tau")
 
@@ -86,8 +86,8 @@ def _nodes(record: Record) -> Panel:
         i, j = np.nonzero(edges)
         if label == "missing":
             gap = np.full(len(i), np.nan)
-            line = lambda a: np.stack([a[i], a[j], gap], axis=1).ravel()
-            marks.append(Curve(line(at), line(p), label, role))
+            x, y = (np.stack([a[i], a[j], gap], axis=1).ravel() for a in (at, p))
+            marks.append(Curve(x, y, label, role))
         else:
             marks.append(Arrows(at[i], p[i], at[j] - at[i], p[j] - p[i], label, role))
     marks.append(Points(at, p, "nodes", "nodes", "function.priorities"))

@@ -39,19 +39,17 @@ from labkit.errors import check_positive, refusal
 from labkit.method import Scalar, knob, method
 from labkit.record import Record
 from labkit.relaxations.acyclicity import acyclicity, topological_order
-from labkit.relaxations.graph_views import arcs, drawn_graph
+from labkit.relaxations.graph_views import arcs, cycles, distances, drawn_graph, sorting
 from labkit.relaxations.structural_equations import (
     StructuralEquations,
-    by_variance,
     covariance,
     is_edge,
     random_equations,
     score,
     structural_distance,
-    varsortability,
 )
 from labkit.run import run
-from labkit.views import Curve, Panel, View
+from labkit.views import View
 
 
 def orientation(p: Float[Array, " d"], tau: Scalar, eps: Scalar) -> Float[Array, "d d"]:
@@ -167,48 +165,19 @@ def demo() -> Record:
     return raw.beside(standardized=standardized)
 
 
-def _cycles(record: Record) -> Panel:
-    floor = lambda name: np.maximum(record[name].astype(float), 1e-30)
-    marks = [
-        Curve(record.steps, floor("h"), "h(W)", "h"),
-        Curve(record.steps, floor("bound"), "bound, for any priorities", "threshold"),
-        Curve(record.steps, record["tau"], "tau", "tau"),
-    ]
-    return Panel("Cycles, never penalised", marks, "step", "h (1e-30 where below), tau", log_y=True)
-
-
-def _distances(record: Record) -> Panel:
-    names = {"distance": "as given", "standardized.distance": "standardized"}
-    marks = []
-    for name, label in names.items():
-        if name in record:
-            marks.append(Curve(record.steps, record[name], label, f"{label} orientation"))
-            sorted_by = np.full(len(record), _sorting(record, name.replace("distance", ""))[0])
-            by = f"sorting by variance, {label}"
-            marks.append(Curve(record.steps, sorted_by, by, f"{label} sorting"))
-    return Panel("Distance to the true graph", marks, "step", "pairs joined wrongly")
-
-
-views: list[View] = [drawn_graph, arcs, _cycles, _distances]
-
-
-def _sorting(record: Record, prefix: str = "") -> tuple[float, float]:
-    """The structural distance of sorting by variance, and the varsortability."""
-    C, graph = record.last(prefix + "C"), record.last(prefix + "truth") != 0
-    found = structural_distance(is_edge(by_variance(C)), graph)
-    return float(found), varsortability(graph, np.diagonal(C))
+views: list[View] = [drawn_graph, arcs, cycles, distances]
 
 
 def say(record: Record) -> str:
     """How many pairs are joined wrongly, beside what sorting by variance does, in a sentence."""
     edges = int((record.last("truth") != 0).sum())
-    wrong, sortable = _sorting(record)
+    wrong, sortable = sorting(record)
     said = (
         f"tau {record.last('tau'):.2g}: {record.last('distance'):.0f} pairs joined wrongly, "
         f"sorting by variance {wrong:.0f}, of {edges} edges; varsortability {sortable:.2f}"
     )
     if "standardized.C" in record:
-        there, _ = _sorting(record, "standardized.")
+        there, _ = sorting(record, "standardized.")
         said += f".  Standardized: {record.last('standardized.distance'):.0f}, sorting {there:.0f}"
     return f"{said}."
 

@@ -33,6 +33,7 @@ from labkit.relaxations.acyclicity import cycle
 
 
 Kind = Literal["erdos-renyi", "scale-free"]
+Matrix = Float[Array, "d d"] | Float[np.ndarray, "d d"]
 
 THRESHOLD = 0.3  # of a fitted weight that counts as an edge, as in the sources
 
@@ -41,9 +42,9 @@ THRESHOLD = 0.3  # of a fitted weight that counts as an edge, as in the sources
 class StructuralEquations:
     """A graph, a weight for each edge that it might have, and the noise of its nodes."""
 
-    weights: Float[Array, "d d"]  # of the edge from i to j, if there is one
-    variances: Float[Array, " d"]  # of the noise
-    adjacency: Float[Array, "d d"] = knob(
+    weights: Matrix  # of the edge from i to j, if there is one
+    variances: Float[Array, " d"] | Float[np.ndarray, " d"]  # of the noise
+    adjacency: Matrix = knob(
         ((0.0, 1.0), (0.0, 0.0)), 0.0, 1.0, about="at least 1/2 for an edge from row to column"
     )
     standardize: float = knob(0.0, 0.0, 1.0, about="power of its deviation that divides a node")
@@ -138,19 +139,19 @@ def _attached(rng: np.random.Generator, nodes: int, edges: int) -> Bool[np.ndarr
     return joined
 
 
-def score(C: Float[Array, "d d"], W: Float[Array, "d d"]) -> Any:
+def score(C: Matrix, W: Matrix) -> Any:
     """F(W) = 1/2 tr (I - W)' C (I - W), the squared loss a row."""
     xp = jnp if isinstance(W, jax.Array) else np
     left = xp.eye(len(W), dtype=W.dtype) - W
     return (left * (C @ left)).sum() / 2
 
 
-def is_edge(W: Array, threshold: Scalar = THRESHOLD) -> Any:
+def is_edge(W: Array | np.ndarray, threshold: Scalar = THRESHOLD) -> Any:
     """|W| > threshold."""
     return abs(W) > threshold
 
 
-def structural_distance(one: Array, other: Array) -> Any:
+def structural_distance(one: Array | np.ndarray, other: Array | np.ndarray) -> Any:
     """The structural Hamming distance: pairs of nodes not joined alike.
 
     An edge that is missing, one too many, or one turned round counts 1.
@@ -177,9 +178,7 @@ def varsortability(
     return float(right / seen) if seen else float("nan")
 
 
-def fitted(
-    C: Float[np.ndarray, "d d"], graph: Bool[np.ndarray, "d d"]
-) -> Float[np.ndarray, "d d"]:
+def fitted(C: Float[np.ndarray, "d d"], graph: Bool[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
     """The W of least F(W) on the edges of `graph`: each node regressed on its parents."""
     C, W = np.asarray(C, float), np.zeros(np.shape(C))
     for node, column in enumerate(np.asarray(graph, bool).T):

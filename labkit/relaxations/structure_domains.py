@@ -27,7 +27,7 @@ from labkit.relaxations.structural_equations import (
     score,
     structural_distance,
 )
-from labkit.relaxations.transportable_structure import TransportableStructure, agreed, voted
+from labkit.relaxations.transportable_structure import TransportableStructure, agreed
 from labkit.views import Panel
 
 
@@ -54,6 +54,11 @@ def domains(
     """Two domains of one random graph: roots of deviation 1 and of deviation 2."""
     equations = random_equations(seed, nodes, edges, kind, samples=samples)
     return equations, shifted(equations, 2.0)
+
+
+def voted(A: Float[np.ndarray, "K d d"]) -> Graph:
+    """Edges that more than half of the learners have, by themselves."""
+    return is_edge(np.asarray(A)).mean(axis=0) > 0.5
 
 
 def transport(seed: int, lams: Sequence[float] = (3.0, 100.0), **options: Any) -> dict[str, Any]:

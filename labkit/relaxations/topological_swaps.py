@@ -20,7 +20,6 @@ Source: S127, Optimizing NOTEARS Objectives via Topological Swaps.
 """
 
 from functools import cache
-from itertools import permutations
 from typing import Any, NamedTuple
 
 import jax.random as jr
@@ -32,6 +31,7 @@ from labkit.method import choice, method, size
 from labkit.record import Record
 from labkit.relaxations.acyclicity import returning_walks
 from labkit.relaxations.graph_views import drawn_graph
+from labkit.relaxations.orders import every_order
 from labkit.relaxations.structural_equations import (
     StructuralEquations,
     covariance,
@@ -44,7 +44,7 @@ from labkit.relaxations.structural_equations import (
     varsortability,
 )
 from labkit.run import run
-from labkit.views import Curve, Graph, Panel, Points, Raster, View
+from labkit.views import Curve, Panel, Points, Raster, View
 
 
 Matrix = Float[np.ndarray, "d d"]
@@ -69,7 +69,7 @@ def candidates(C: Matrix, W: Matrix, order: Order, count: int) -> Bool[np.ndarra
 
 
 def swapped(C: Matrix, W: Matrix, order: Order, i: int, j: int) -> tuple[Order, Matrix]:
-    """The order with i and j in each other's places, and its W, refitted from the first to the last.
+    """The order with i and j in each other's places, and its W, refitted between them.
 
     What is before or after both keeps its regression: the nodes before it are the same.
     """
@@ -160,23 +160,6 @@ def starting(C: Matrix, order: Order) -> State:
     return State(C, np.array(order), W, float(score(C, W)), none, 0, False)
 
 
-def every_order(C: Matrix) -> dict[tuple[int, ...], float]:
-    """The score of each of the d! orders."""
-    C = np.asarray(C, float)
-    kept: dict[tuple[int, frozenset], float] = {}
-
-    def unexplained(node: int, before: tuple[int, ...]) -> float:
-        known = (node, frozenset(before))
-        if known not in kept:
-            at = list(before)
-            weights = np.linalg.solve(C[np.ix_(at, at)], C[at, node])
-            kept[known] = C[node, node] - C[at, node] @ weights
-        return kept[known]
-
-    value = lambda order: sum(unexplained(node, order[:k]) for k, node in enumerate(order)) / 2
-    return {order: value(order) for order in permutations(range(len(C)))}
-
-
 def example() -> TopologicalSwaps:
     """Six nodes with about three edges for two of them, 1000 samples."""
     return TopologicalSwaps(random_equations(1, nodes=6, edges=1.5, samples=1000))
@@ -216,28 +199,6 @@ def _candidates(record: Record) -> Panel:
     return Panel("Pairs tried", marks, "place of j", "place of i, after it", equal=True)
 
 
-def walk(record: Record) -> Panel:
-    """The run among the orders of four nodes, corners of the permutohedron.
-
-    Corners are joined where two neighbours in the order have changed places.
-    """
-    corners = np.array(list(permutations(range(4))))
-    places = np.argsort(corners, axis=1) - 1.5
-    flat = places @ np.array([[-0.23, 0.79], [-0.06, -0.11], [0.81, -0.12], [-0.52, -0.56]])
-    joined = np.argwhere(np.triu(np.abs(places[:, None] - places[None]).sum(axis=2) == 2))
-    scores = every_order(record.last("C"))
-    best = flat[[np.argmin([scores[tuple(int(i) for i in c)] for c in corners])]]
-    index = [int(np.flatnonzero((corners == order).all(axis=1))[0]) for order in record["order"]]
-    names = ["".join(str(1 + i) for i in corner) for corner in corners]
-    marks = [
-        Graph(*flat.T, joined, names, "an order", "ghost"),
-        Curve(*flat[index].T, "swaps", "path"),
-        Points(*best.T, "best of all", "optimum"),
-        Points(*flat[index[-1:]].T, "now", "path"),
-    ]
-    return Panel("A walk on the permutohedron", marks, "across", "up")
-
-
 views: list[View] = [drawn_graph, _places, _staircase, _candidates]
 
 
@@ -247,7 +208,7 @@ def say(record: Record) -> str:
     truth = record.last("truth") != 0
     sortable = varsortability(truth, np.diagonal(record.last("C")))
     return (
-        f"Order {order} after {record.steps[-1]} steps and {record.last('tries'):.0f} orders tried: "
+        f"Order {order} after {record.steps[-1]} steps, {record.last('tries'):.0f} orders tried: "
         f"score {record.last('score'):.4f}, of the true graph {record.last('score_of_truth'):.4f}; "
         f"{record.last('distance'):.0f} pairs joined wrongly of {truth.sum()} edges, "
         f"varsortability {sortable:.2f}."

@@ -38,8 +38,8 @@ from labkit.claims import Claim
 from labkit.fan import fan
 from labkit.method import Scalar, choice, knob, method, size
 from labkit.record import Record
-from labkit.relaxations.acyclicity import acyclicity, topological_order
-from labkit.relaxations.graph_views import drawn_graph, matrix
+from labkit.relaxations.acyclicity import acyclicity, without_cycles
+from labkit.relaxations.graph_views import disagreement, drawn_graph, learners
 from labkit.relaxations.structural_equations import (
     THRESHOLD,
     StructuralEquations,
@@ -49,7 +49,7 @@ from labkit.relaxations.structural_equations import (
     score,
     structural_distance,
 )
-from labkit.views import Panel, Raster, View, lines
+from labkit.views import View, lines
 
 
 class State(NamedTuple):
@@ -75,7 +75,7 @@ class TransportableStructure:
     """Graphs learnt from overlapping parts of one sample of `equations`."""
 
     equations: StructuralEquations
-    rule: Adam = Adam(lr=0.02, beta2=0.999)
+    rule: Adam = Adam(lr=0.02, beta2=0.99)
     lam: float = knob(3.0, 0.01, 100.0, log=True, within=(0.0, np.inf), about="pull to the mean")
     skew: float = knob(1.0, 0.0, 3.0, within=(0.0, np.inf), about="how much the parts differ")
     l1: float = knob(0.05, 0.0, 0.5, within=(0.0, np.inf), about="weight of |A|_1")
@@ -96,7 +96,10 @@ class TransportableStructure:
         at = (jnp.arange(n, dtype=X.dtype) + 0.5) / n
         chance = jnp.stack([kept(at, k, K, self.skew) for k in range(K)])
         mask = (jr.uniform(parts, (K, n), X.dtype) < chance).astype(X.dtype)
-        C = jnp.einsum("kn,ni,nj->kij", mask, X, X) / jnp.maximum(mask.sum(axis=1), 1)[:, None, None]
+        C = (
+            jnp.einsum("kn,ni,nj->kij", mask, X, X)
+            / jnp.maximum(mask.sum(axis=1), 1)[:, None, None]
+        )
         A, zero = jnp.zeros_like(C), jnp.zeros(K, X.dtype)
         return State(C, A, self.rule.init(A), zero + jnp.inf, zero + 1.0, zero, zero.sum())
 
@@ -151,17 +154,8 @@ def spread(A: Float[Array, "K d d"]) -> Float[Array, ""]:
 
 
 def agreed(A: Float[np.ndarray, "K d d"], threshold: float = THRESHOLD) -> np.ndarray:
-    """The mean of the learners without its small entries, so many that no cycle is left."""
-    W = np.mean(np.asarray(A, float), axis=0)
-    W = np.where(is_edge(W, threshold), W, 0.0)
-    while topological_order(W != 0) is None:
-        W = np.where(np.abs(W) > np.abs(W[W != 0]).min(), W, 0.0)
-    return W
-
-
-def voted(A: Float[np.ndarray, "K d d"]) -> np.ndarray:
-    """Edges that more than half of the learners have, by themselves."""
-    return is_edge(np.asarray(A)).mean(axis=0) > 0.5
+    """The mean of the learners, its entries above the threshold and no cycle among them."""
+    return without_cycles(np.mean(np.asarray(A, float), axis=0), threshold)
 
 
 def example(lam: float = 3.0) -> TransportableStructure:
@@ -180,30 +174,22 @@ def demo() -> Record:
     return runs[2].beside(apart=runs[0], weak=runs[1], strong=runs[3])
 
 
-def _learners(record: Record) -> Panel:
-    A = np.asarray(record.last("A"))
-    d = A.shape[1]
-    gap = np.full((len(A), d, 1), np.nan)
-    z = np.concatenate(np.concatenate([A, gap], axis=2), axis=1)[:, :-1]
-    raster = Raster(z, np.arange(1, z.shape[1] + 1), np.arange(1, d + 1), "weight")
-    return Panel("The learners, side by side", [raster], "to node, learner by learner", "from node")
-
-
-def _disagreement(record: Record) -> Panel:
-    return matrix(np.asarray(record.last("A")).std(axis=0), "Where they disagree (deviation)")
-
-
 views: list[View] = [
     drawn_graph,
-    _learners,
-    _disagreement,
+    learners,
+    disagreement,
     lines(
         "spread",
         title="Spread of the learners",
         y="|A - mean| / |A|",
         log=True,
         beside=("apart.spread", "weak.spread", "strong.spread"),
-        labels={"spread": "as set", "apart.spread": "lam 0", "weak.spread": "lam 0.3", "strong.spread": "lam 100"},
+        labels={
+            "spread": "as set",
+            "apart.spread": "lam 0",
+            "weak.spread": "lam 0.3",
+            "strong.spread": "lam 100",
+        },
     ),
     lines("distances", title="Distance to the true graph", y="pairs joined wrongly"),
 ]

@@ -166,7 +166,9 @@ def test_weights_by_hand_are_ridge_regressions_and_in_the_limit_regressions():
 
 
 def test_a_softness_that_is_not_above_zero_is_refused():
-    with pytest.raises(ValueError, match=r"tau = 0.0 is refused; accepted: a number above 0, in un"):
+    with pytest.raises(
+        ValueError, match=r"tau = 0.0 is refused; accepted: a number above 0, in un"
+    ):
         orientation(np.zeros(2), 0.0, 0.01)
     method = SmoothOrientation(random_equations(0, 3), tau=0.1, tau_end=0.2)
     with pytest.raises(ValueError, match=r"tau_end = 0.2 is refused; accepted: at most tau, 0.1"):

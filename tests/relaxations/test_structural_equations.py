@@ -160,7 +160,7 @@ def test_a_cycle_is_refused_in_a_sentence_that_names_it():
         check(replace(equations, {"adjacency": np.diag([0.0, 1.0, 0.0])}))
     with pytest.raises(ValueError, match=r"adjacency = \(2, 2\) is refused; accepted: the shape"):
         check(replace(equations, {"adjacency": np.zeros((2, 2))}))
-    with pytest.raises(ValueError, match="variances = .* is refused; accepted: a number above 0"):
+    with pytest.raises(ValueError, match=r"variances = .* is refused; accepted: a number above 0"):
         check(StructuralEquations(np.eye(2), np.array([1.0, 0.0])))
     with pytest.raises(ValueError, match="kind = 'small world' is refused"):
         random_equations(0, 3, kind="small world")  # pyright: ignore[reportArgumentType]
