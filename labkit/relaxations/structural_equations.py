@@ -80,7 +80,9 @@ def sample(key: Key[Array, ""], equations: StructuralEquations) -> Float[Array, 
     """Rows of normal noise carried along the edges, centred, and `standardize`d."""
     W, v = equations.w, jnp.asarray(equations.variances)
     e = jr.normal(key, (equations.samples, len(v)), W.dtype) * jnp.sqrt(v)[None]
-    x = jnp.linalg.solve((jnp.eye(len(v)) - W).T, e.T).T
+    x = e
+    for _ in range(max(len(v) - 1, 1).bit_length()):  # (I - W)^-1 = (I + W) (I + W^2) (I + W^4) ...
+        x, W = x + x @ W, W @ W
     x = x - x.mean(axis=0, keepdims=True)
     return x / x.std(axis=0, keepdims=True) ** equations.standardize
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from labkit.fan import fan
+from labkit.method import replace
 from labkit.relaxations.graph_views import matrix
 from labkit.relaxations.notears import notears
 from labkit.relaxations.structural_equations import (
@@ -28,6 +28,7 @@ from labkit.relaxations.structural_equations import (
     structural_distance,
 )
 from labkit.relaxations.transportable_structure import TransportableStructure, agreed
+from labkit.run import run
 from labkit.views import Panel
 
 
@@ -49,7 +50,7 @@ def shifted(equations: StructuralEquations, deviation: float) -> StructuralEquat
 
 
 def domains(
-    seed: int, nodes: int = 6, edges: float = 1.5, kind: Kind = "erdos-renyi", samples: int = 400
+    seed: int, nodes: int = 6, edges: float = 1.5, kind: Kind = "erdos-renyi", samples: int = 600
 ) -> tuple[StructuralEquations, StructuralEquations]:
     """Two domains of one random graph: roots of deviation 1 and of deviation 2."""
     equations = random_equations(seed, nodes, edges, kind, samples=samples)
@@ -67,9 +68,9 @@ def transport(seed: int, lams: Sequence[float] = (3.0, 100.0), **options: Any) -
     pair = domains(seed, **options)
     for key, domain in enumerate(pair):
         C = np.asarray(covariance(jax.random.key(key), domain), float)
-        found.setdefault("NOTEARS", []).append(is_edge(notears(C)))
-        learner = TransportableStructure(domain, length=1000.0, inner=100)
-        runs = fan(learner, 1000, over={"lam": [0.0, *lams]}, key=key, every=1000).records
+        learner = TransportableStructure(domain, rows="along the first direction")
+        found.setdefault("NOTEARS", []).append(is_edge(notears(C, learner.l1)))
+        runs = [run(replace(learner, {"lam": lam}), key=key, every=2000) for lam in (0.0, *lams)]
         found.setdefault("voting", []).append(voted(runs[0].last("A")))
         for lam, record in zip(lams, runs[1:], strict=True):
             found.setdefault(f"lam {lam:g}", []).append(agreed(record.last("A")) != 0)

@@ -35,7 +35,6 @@ from jaxtyping import Array, Float
 
 from labkit.adaptive import Adam
 from labkit.claims import Claim
-from labkit.fan import fan
 from labkit.method import Scalar, choice, knob, method, size
 from labkit.record import Record
 from labkit.relaxations.acyclicity import acyclicity, without_cycles
@@ -49,6 +48,7 @@ from labkit.relaxations.structural_equations import (
     score,
     structural_distance,
 )
+from labkit.run import run
 from labkit.views import View, lines
 
 
@@ -170,7 +170,7 @@ LAMS = (0.0, 0.3, 3.0, 100.0)
 @cache
 def demo() -> Record:
     """The example at lam 3, beside three other pulls: "apart" at 0, "weak" and "strong"."""
-    runs = fan(example(), over={"lam": LAMS}, every=50).records
+    runs = [run(example(lam), every=50) for lam in LAMS]  # one program, that of a widget too
     return runs[2].beside(apart=runs[0], weak=runs[1], strong=runs[3])
 
 
