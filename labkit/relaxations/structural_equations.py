@@ -61,13 +61,13 @@ class StructuralEquations:
             raise refusal("adjacency", told, "a graph without a cycle")
 
     @property
-    def graph(self) -> Bool[Array, "d d"]:
-        """Whether there is an edge from i to j."""
+    def graph(self) -> Any:
+        """Whether there is an edge from i to j, [d, d]."""
         return self.adjacency >= 0.5
 
     @property
-    def w(self) -> Float[Array, "d d"]:
-        """W: the weights of the edges that there are."""
+    def w(self) -> Any:
+        """W [d, d]: the weights of the edges that there are."""
         return self.weights * self.graph
 
     def scaled(self, standardize: float) -> "StructuralEquations":
