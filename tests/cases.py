@@ -90,6 +90,7 @@ from labkit.relaxations import (
     graph_relaxation,
     group_sparse_envelope,
     gumbel_softmax,
+    hand_orientation,
     inverse_program,
     isotonic_sort,
     lattice,
@@ -99,7 +100,9 @@ from labkit.relaxations import (
     multiparameter_persistence,
     neural_ndcg,
     neural_sort,
+    notears,
     optimality_margin,
+    orders,
     partition_entropy,
     perceived_programs,
     perturbed_argmax,
@@ -110,6 +113,7 @@ from labkit.relaxations import (
     set_problems,
     sinkhorn_sort,
     small_graphs,
+    smooth_orientation,
     soft_skeleton,
     soft_sort,
     soft_top_k,
@@ -120,12 +124,15 @@ from labkit.relaxations import (
     sparsemax,
     straight_through,
     surrogate_prior,
+    topological_swaps,
     trainable_gate,
     transport_pooling,
     transport_problems,
+    transportable_structure,
 )
 from labkit.relaxations.hidden_units import digit_units
 from labkit.relaxations.roundings import neuron
+from labkit.relaxations.structural_equations import random_equations
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -146,6 +153,7 @@ LINE = LeastSquares(jnp.arange(6.0)[:, None] / 6, jnp.array([0.0, 0.3, 0.1, 0.6,
 STARTS = tuple(TINY.start(jax.random.key(k)) for k in (0, 1))
 MATCHED = permutations.mlp_axes(STARTS[0])
 CLUSTERS = ClusterNetwork(clusters=2, width=2, samples=2, features=2)
+FOUR_NODES = random_equations(0, nodes=4, edges=1.0, samples=20)
 
 ALL = {
     "descent": Case(Descent(QUADRATIC, chain(ClipNorm(5.0), Momentum(0.1))), descent.views),
@@ -596,6 +604,29 @@ ALL = {
             filtered_graphs.Cloud(filtered_graphs.two_circles(each=2))
         ),
         multiparameter_persistence.views,
+        "relaxations",
+    ),
+    "smooth_orientation": Case(
+        smooth_orientation.SmoothOrientation(FOUR_NODES, Adam(0.01, beta2=0.95)),
+        smooth_orientation.views,
+        "relaxations",
+    ),
+    "hand_orientation": Case(
+        sweep(hand_orientation.example().function, jnp.logspace(0.0, -2.0, 9), "tau"),
+        hand_orientation.views,
+        "relaxations",
+    ),
+    "notears": Case(notears.Notears(FOUR_NODES), notears.views, "relaxations"),
+    "transportable_structure": Case(
+        transportable_structure.TransportableStructure(
+            FOUR_NODES, Adam(0.01, beta2=0.95), learners=2, inner=3
+        ),
+        transportable_structure.views,
+        "relaxations",
+    ),
+    "topological_swaps": Case(
+        topological_swaps.TopologicalSwaps(FOUR_NODES, small=2, large=4),
+        [orders.walk, *topological_swaps.views],
         "relaxations",
     ),
     "soft_sort": Case(
