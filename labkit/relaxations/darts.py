@@ -1,0 +1,233 @@
+"""A discrete choice made by gradients on two levels: weights train, logits validate.
+
+    w      <-  w - lr grad_w L_train(w, alpha)
+    alpha  <-  alpha - rate d/d alpha L_val(w', alpha),      w' = w - xi grad_w L_train(w, alpha)
+
+The best weights for each alpha are out of reach, so one step of length xi stands for them, and
+w' is differentiated along with L_val:
+
+    d/d alpha  =  grad_alpha L_val(w', alpha) - xi (d grad_w L_train / d alpha)' v,
+    v          =  grad_w L_val(w', alpha)
+
+First order leaves out the second term (xi = 0).  The second order takes the mixed derivative as
+the difference of two gradients at w +- epsilon v, epsilon = 0.01 / |v|, or exactly, through the
+step.  Where operations have kinks the difference is off by some per cent of that term.
+
+On `ScalarToy`, where the minimum over w is w = alpha, the descent comes to rest at
+alpha = 2 / (1 + 2 xi): the true optimum is 1, at xi = 1/2.  On a supernet the logits are shares of
+operations that race, and the largest stays.
+
+Source: S037, DARTS: Differentiable Architecture Search.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from labkit.adaptive import Adam
+from labkit.claims import Claim
+from labkit.method import Scalar, choice, knob, method, pytree
+from labkit.record import Record
+from labkit.relaxations.cell_search import CellSearch, course, jump, race, told
+from labkit.relaxations.cells import digit_cells
+from labkit.rules import Rule, Sgd
+from labkit.run import run
+from labkit.views import Curve, Panel, Points, View
+
+
+MODES = ("finite difference", "exact", "first order")
+
+
+class Bilevel(Protocol):
+    """What a search asks of a problem of two levels; `key` is for what is random in it."""
+
+    def start(self, key: Key[Array, ""]) -> tuple[PyTree, PyTree]: ...
+
+    def train(self, w: PyTree, alpha: PyTree, key: Any = None) -> Float[Array, ""]: ...
+
+    def validation(self, w: PyTree, alpha: PyTree, key: Any = None) -> Float[Array, ""]: ...
+
+    def seen(self, w: PyTree, alpha: PyTree) -> dict[str, Array]: ...
+
+
+@pytree
+class ScalarToy:
+    """L_train = (w - alpha)^2, L_val = alpha w - 2 alpha + 1, of two numbers."""
+
+    alpha0: float = knob(2.0, -3.0, 3.0, about="alpha at the start")
+    w0: float = knob(-2.0, -3.0, 3.0, about="w at the start")
+
+    def start(self, key) -> tuple[Array, Array]:
+        """The two numbers, whatever the key."""
+        del key
+        return jnp.asarray(self.w0, float), jnp.asarray(self.alpha0, float)
+
+    def train(self, w, alpha, key=None) -> Array:
+        """(w - alpha)^2."""
+        del key
+        return (w - alpha) ** 2
+
+    def validation(self, w, alpha, key=None) -> Array:
+        """alpha w - 2 alpha + 1."""
+        del key
+        return alpha * w - 2.0 * alpha + 1.0
+
+    def seen(self, w, alpha) -> dict[str, Array]:
+        """Where it is, and both losses there."""
+        losses = {"train": self.train(w, alpha), "validation": self.validation(w, alpha)}
+        return {"place": jnp.stack([alpha, w]), **losses}
+
+
+def hypergradient(
+    problem: Bilevel, w: PyTree, alpha: PyTree, xi: Scalar, mode: str = "exact", key: Any = None
+) -> PyTree:
+    """d/d alpha of L_val(w - xi grad_w L_train(w, alpha), alpha), in one of three modes."""
+    on_train, on_validation = (None, None) if key is None else jr.split(key)
+    train = lambda w, alpha: problem.train(w, alpha, on_train)
+    validation = lambda w, alpha: problem.validation(w, alpha, on_validation)
+    if mode == "first order":
+        return jax.grad(validation, 1)(w, alpha)
+    ahead = lambda alpha: _add(w, -xi, jax.grad(train)(w, alpha))
+    if mode == "exact":
+        return jax.grad(lambda alpha: validation(ahead(alpha), alpha))(alpha)
+    v, direct = jax.grad(validation, (0, 1))(ahead(alpha), alpha)
+    return _add(direct, -xi, mixed_difference(train, w, alpha, v))
+
+
+def mixed_difference(train: Any, w: PyTree, alpha: PyTree, v: PyTree) -> PyTree:
+    """(d grad_w L_train / d alpha)' v, as the difference of grad_alpha at w +- 0.01 v / |v|."""
+    squares = sum(jnp.sum(a * a) for a in jax.tree.leaves(v))
+    epsilon = 0.01 * jax.lax.rsqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
+    slope = lambda e: jax.grad(train, 1)(_add(w, e, v), alpha)
+    sides = jax.vmap(slope)(jnp.stack([epsilon, -epsilon]))  # one gradient to compile, not two
+    return jax.tree.map(lambda g: (g[0] - g[1]) / (2.0 * epsilon), sides)
+
+
+def _add(w: PyTree, scale: Any, v: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: a + scale * b, w, v)
+
+
+class State(NamedTuple):
+    w: PyTree  # weights
+    alpha: PyTree  # logits
+    rules: tuple  # states of the two rules
+
+
+@method
+class Darts:
+    """Full-batch search on a problem of two levels: first alpha moves, then w."""
+
+    problem: Bilevel
+    weights: Rule = Adam(lr=0.02)
+    architecture: Rule = Adam(lr=0.02, beta1=0.5, beta2=0.999)
+    xi: float = knob(0.02, 0.0, 1.0, live=True, about="how far w looks ahead")
+    mode: str = choice(*MODES, about="of the second term")
+
+    def init(self, key) -> State:
+        w, alpha = self.problem.start(key)
+        return State(w, alpha, (self.weights.init(w), self.architecture.init(alpha)))
+
+    def step(self, state: State, key) -> State:
+        w, alpha, (on_w, on_alpha) = state
+        first, second = jr.split(key)
+        slope = hypergradient(self.problem, w, alpha, self.xi, self.mode, first)
+        change, on_alpha = self.architecture.update(slope, on_alpha, alpha)
+        alpha = jax.tree.map(jnp.add, alpha, change)
+        slope = jax.grad(self.problem.train)(w, alpha, second)
+        change, on_w = self.weights.update(slope, on_w, w)
+        return State(jax.tree.map(jnp.add, w, change), alpha, (on_w, on_alpha))
+
+    def observe(self, state: State) -> dict[str, Any]:
+        dtype = jnp.result_type(*jax.tree.leaves(state.w))
+        return {"xi": jnp.asarray(self.xi, dtype), **self.problem.seen(state.w, state.alpha)}
+
+
+def error(search: Darts, state: State) -> Float[Array, ""]:
+    """How far the finite difference is from exact, as a share of the term that it stands for."""
+    train = search.problem.train
+    ahead = _add(state.w, -search.xi, jax.grad(train)(state.w, state.alpha))
+    v = jax.grad(search.problem.validation)(ahead, state.alpha)
+    slope = lambda alpha: jax.grad(train)(state.w, alpha)
+    exact = jax.vjp(slope, state.alpha)[1](v)[0]
+    off = mixed_difference(train, state.w, state.alpha, v) - exact
+    return jnp.linalg.norm(off) / jnp.linalg.norm(exact)
+
+
+def example() -> Darts:
+    """The two numbers by plain descent, looking half a unit ahead: where the bias is none."""
+    return toy(0.5)
+
+
+def toy(xi: float) -> Darts:
+    """The two numbers by plain descent."""
+    return Darts(ScalarToy(), Sgd(lr=0.1), Sgd(lr=0.1), xi=xi)
+
+
+def supernet(xi: float = 0.02, mode: str = "finite difference") -> Darts:
+    """The cells of the digits; watch it with `search_views`."""
+    return Darts(CellSearch(digit_cells()), xi=xi, mode=mode)
+
+
+@cache
+def demo() -> Record:
+    """The example beside the same search of first order, xi = 0."""
+    return run(example(), 200, every=2).beside(first=run(toy(0.0), 200, every=2))
+
+
+search_views: list[View] = [race(), course(), jump]
+
+
+def _plane(record: Record) -> Panel:
+    alpha, w = record["place"].T
+    line, rest = np.linspace(-3.0, 3.0, 2), 2.0 / (1.0 + 2.0 * record.last("xi"))
+    first = []
+    if "first.place" in record:
+        first = [Curve(*record["first.place"].T, "first order", "descent")]
+    marks = [
+        Curve(line, line, "best w for each alpha", "ghost"),
+        Curve(alpha, w, "search", "path"),
+        Points(alpha[-1:], w[-1:], "now", "path"),
+        *first,
+        Points(np.array([rest]), np.array([rest]), "2 / (1 + 2 xi)", "prediction"),
+        Points(np.ones(1), np.ones(1), "optimum of the two levels", "optimum"),
+    ]
+    return Panel("Both numbers", marks, "alpha", "w")
+
+
+def _bias(record: Record) -> Panel:
+    xi = np.linspace(0.0, 1.0, 101)
+    now = record.last("xi")
+    marks = [
+        Curve(xi, 2.0 / (1.0 + 2.0 * xi), "2 / (1 + 2 xi)", "prediction"),
+        Points(np.array([now]), record.last("place")[:1], "alpha now", "path"),
+        Points(np.array([0.5]), np.ones(1), "optimum of the two levels", "optimum"),
+    ]
+    return Panel("Where alpha comes to rest", marks, "xi", "alpha", y_range=(-0.5, 3.0))
+
+
+views: list[View] = [_plane, _bias]
+
+
+def say(record: Record) -> str:
+    """The cell as it stands and what the supernet loses by it, in a sentence."""
+    if "place" in record:
+        alpha, w = record.last("place")
+        return f"Step {record.steps[-1]}: alpha {alpha:.4f}, w {w:.4f}."
+    return (
+        f"Step {record.steps[-1]}: {told(record.last('cell'))}; "
+        f"validation loss {record.last('supernet'):.3f}, "
+        f"{record.last('discrete'):.3g} with these operations alone."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """S037: the search comes to rest where the step ahead says, not at the best of two levels."""
+    seen = [record.last(name)[0] for name in ("place", "first.place")]
+    expected = [2.0 / (1.0 + 2.0 * record.last(name)) for name in ("xi", "first.xi")]
+    sentence = "Where alpha comes to rest, with the step ahead and without, against 2 / (1 + 2 xi)"
+    return Claim(seen, expected, 1e-4, sentence, kind="exact")

@@ -1,0 +1,208 @@
+"""Which operation is strong: ask the trained supernet what it loses without it.
+
+    drop_eo  =  L_val(p without o on edge e) - L_val(p),        the largest drop stays on edge e
+
+The largest share need not be the strongest operation.  Take an edge between the input x and an
+operation o, two estimates of m with uncorrelated errors: the mixture has the least variance at
+
+    alpha_o - alpha_skip  =  log( var(x - m) / var(o(x) - m) )
+
+so that skip wins as soon as x is the closer estimate, though o is what makes it better.  And with
+weights of their own the shares mean nothing: in sum_o p_o w_o f_o only p_o w_o is known, and for
+orthogonal f_o the drop is (p_o w_o)^2 E f_o^2 whatever alpha is.
+
+After the search the edges are decided one after the other, in random order.  A decided edge keeps
+its operation alone, and the supernet trains on, logits too, before the next one.  By default the
+other shares stay as they are when one is taken away, as in the authors' code; then zero has a drop
+of exactly 0, and it would be chosen where everything else does harm.  It is left out here, as in
+the choice by shares.
+
+Source: S107, Rethinking Architecture Selection in Differentiable NAS.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.stats import spearmanr
+
+from labkit.adaptive import Adam
+from labkit.claims import Claim
+from labkit.method import choice, knob, method
+from labkit.record import Record
+from labkit.relaxations import darts
+from labkit.relaxations.cell_search import CellSearch, discretise, jump, race, told
+from labkit.relaxations.cell_table import CellTable
+from labkit.relaxations.cells import EDGES, USUAL, Weights, digit_cells
+from labkit.relaxations.darts import Darts
+from labkit.rules import Rule
+from labkit.run import run
+from labkit.views import Panel, Points, View
+
+
+NEVER = -1e4  # a logit, per tau, whose share is exactly 0
+
+
+def without(shares: Float[Array, "edges n"], rest: str = "kept") -> Float[Array, "edges n edges n"]:
+    """For each edge and operation the shares with that one at 0; the others "kept" or "scaled"."""
+    edges, n = shares.shape
+    taken = jnp.eye(edges * n, dtype=shares.dtype).reshape(edges, n, edges, n)
+    left = shares[None, None] * (1.0 - taken)
+    if rest == "kept":
+        return left
+    total = left.sum(axis=-1, keepdims=True)
+    return left / jnp.where(total > 0, total, 1.0)
+
+
+def drops(
+    problem: CellSearch,
+    w: Weights,
+    alpha: Float[Array, "3 n"],
+    criterion: str = "loss",
+    rest: str = "kept",
+) -> Float[Array, "3 n"]:
+    """How much worse the supernet is without each operation, in loss or in accuracy."""
+    space, p = problem.space, problem.shares(alpha)
+    score = {
+        "loss": lambda q: space.loss(w, q, space.validation),
+        "accuracy": lambda q: -space.accuracy(w, q, space.validation),
+    }[criterion]
+    removed = without(p, rest).reshape(-1, *p.shape)
+    return (jax.vmap(score)(removed) - score(p)).reshape(p.shape)
+
+
+def best_logits(variances: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    """Logits whose softmax mixes unbiased estimates with the least variance: -log variance.
+
+    The errors of the estimates are uncorrelated; adding a number to all logits changes nothing.
+    """
+    return -jnp.log(variances)
+
+
+class State(NamedTuple):
+    search: darts.State  # logits of a decided edge are 0 and NEVER
+    order: Int[Array, "3"]  # in which the edges are decided
+    decided: Int[Array, "3"]  # the operation on each edge, -1 where not decided
+    by_shares: Int[Array, "3"]  # what the largest share would have chosen when the search ended
+    count: Int[Array, ""]  # steps so far
+
+
+@method
+class PerturbationSelection:
+    """A search of first order, then the edges one by one, by what the supernet loses."""
+
+    problem: CellSearch
+    weights: Rule = Adam(lr=0.02)
+    architecture: Rule = Adam(lr=0.02, beta1=0.5, beta2=0.999)
+    search: float = knob(150.0, 0.0, 500.0, about="steps of the supernet before any choice")
+    tuning: float = knob(30.0, 0.0, 200.0, about="steps between two choices")
+    criterion: str = choice("loss", "accuracy", about="what a removal may hurt")
+    rest: str = choice("kept", "scaled", about="the shares that are left")
+
+    def init(self, key) -> State:
+        on_search, on_order = jr.split(key)
+        search = self._darts().init(on_search)
+        nothing = jnp.full(len(EDGES), -1, jnp.int32)
+        order = jr.permutation(on_order, len(EDGES)).astype(jnp.int32)
+        return State(search, order, nothing, self._largest(search), jnp.zeros((), jnp.int32))
+
+    def step(self, state: State, key) -> State:
+        start, every = jnp.round(self.search), jnp.maximum(jnp.round(self.tuning), 1.0)
+        since, made = state.count - start, (state.decided >= 0).sum()
+        due = (since >= 0) & (since == every * made) & (made < len(EDGES))
+        searching = state.count <= start
+        state = state._replace(
+            by_shares=jnp.where(searching, self._largest(state.search), state.by_shares)
+        )
+        state = jax.lax.cond(due, self._decide, lambda state: state, state)
+        search = self._darts().step(state.search, key)
+        return state._replace(search=search, count=state.count + 1)
+
+    def observe(self, state: State) -> dict[str, Any]:
+        w, alpha = state.search.w, state.search.alpha
+        drop = drops(self.problem, w, alpha, self.criterion, self.rest)
+        return {
+            **self._darts().observe(state.search),
+            "drop": drop,
+            "by_drop": jnp.where(state.decided >= 0, state.decided, _most(self.problem, drop)),
+            "by_shares": state.by_shares,
+            "decided": state.decided,
+        }
+
+    def done(self, state: State) -> Array:
+        """every edge is decided, and the supernet was trained once more"""
+        every = jnp.maximum(jnp.round(self.tuning), 1.0)
+        return state.count >= jnp.round(self.search) + len(EDGES) * every
+
+    def _darts(self) -> Darts:
+        return Darts(self.problem, self.weights, self.architecture, mode="first order")
+
+    def _largest(self, search: darts.State) -> Int[Array, "3"]:
+        shares = self.problem.shares(search.alpha)
+        return discretise(shares, self.problem.space.operations).astype(jnp.int32)
+
+    def _decide(self, state: State) -> State:
+        edge = state.order[(state.decided >= 0).sum()]
+        drop = drops(self.problem, state.search.w, state.search.alpha, self.criterion, self.rest)
+        kept = _most(self.problem, drop)[edge]
+        n = drop.shape[1]
+        row = jnp.where(jnp.arange(n) == kept, 0.0, NEVER * self.problem.tau)
+        alpha = state.search.alpha.at[edge].set(row.astype(state.search.alpha.dtype))
+        search = state.search._replace(alpha=alpha)
+        return state._replace(search=search, decided=state.decided.at[edge].set(kept))
+
+
+def _most(problem: CellSearch, drop: Float[Array, "3 n"]) -> Int[Array, "3"]:
+    return discretise(drop, problem.space.operations).astype(jnp.int32)
+
+
+def worth(table: CellTable) -> Float[np.ndarray, "3 4"]:
+    """Accuracy of the trained cells that hold an operation on an edge, their mean."""
+    means = table.mean.reshape((len(USUAL),) * len(EDGES))
+    return np.stack([np.moveaxis(means, e, 0).mean(axis=(1, 2)) for e in range(len(EDGES))])
+
+
+def agreement(strength: Float[np.ndarray, "3 4"], table: CellTable) -> float:
+    """Spearman's rank correlation with `worth`, mean of the edges, zero left out."""
+    sound = [o for o, name in enumerate(USUAL) if name != "zero"]
+    pairs = zip(np.asarray(strength)[:, sound], worth(table)[:, sound], strict=True)
+    return float(np.mean([spearmanr(ours, theirs)[0] for ours, theirs in pairs]))
+
+
+def example() -> PerturbationSelection:
+    """The cells of the digits: 150 steps of search, 30 between two choices."""
+    return PerturbationSelection(CellSearch(digit_cells()))
+
+
+@cache
+def demo() -> Record:
+    """The example."""
+    return run(example(), 240, every=10)
+
+
+def _strength(record: Record) -> Panel:
+    shares, drop = (np.asarray(record.last(name)) for name in ("shares", "drop"))
+    marks = [Points(shares[:, o], drop[:, o], name, name) for o, name in enumerate(USUAL)]
+    return Panel("Share and strength", marks, "share", "drop: loss without it - loss")
+
+
+views: list[View] = [race(), _strength, jump]
+
+
+def say(record: Record) -> str:
+    """Both choices, in a sentence."""
+    return (
+        f"Step {record.steps[-1]}: {int((record.last('decided') >= 0).sum())} of 3 edges decided; "
+        f"by drop {told(record.last('by_drop'))}; by share {told(record.last('by_shares'))}."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """S107: what cannot be missed has no strength, however large its share."""
+    zero = record["drop"][..., USUAL.index("zero")]
+    sentence = "Drop of the operation zero, at every row and on every edge"
+    return Claim(np.abs(zero).max(), 0.0, 0.0, sentence, kind="exact")
