@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import rewriter
+from tiny_cells import small
 
 from labkit import Adam, Descent, Momentum, RmsProp, Sgd, chain, descent, replace, sweep
 from labkit.dynamics import (
@@ -80,13 +81,17 @@ from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, si
 from labkit.relaxations import (
     comparison,
     confusion_loss,
+    darts,
     error_free_sort,
     gumbel_softmax,
     isotonic_sort,
+    low_temperature_search,
     metric_losses,
     neural_ndcg,
     neural_sort,
+    perturbation_selection,
     perturbed_argmax,
+    robust_darts,
     score_function,
     sinkhorn_sort,
     soft_sort,
@@ -100,6 +105,7 @@ from labkit.relaxations import (
     transport_pooling,
     transport_problems,
 )
+from labkit.relaxations.cell_search import CellSearch, race
 from labkit.rules import ClipNorm
 from labkit.views import View
 
@@ -463,6 +469,24 @@ ALL = {
     "comparison": Case(
         comparison.compare("softmax", "gumbel", task="choose", draws=4),
         comparison.views,
+        "relaxations",
+    ),
+    "darts": Case(darts.toy(0.5), darts.views, "relaxations"),
+    "low_temperature_search": Case(
+        low_temperature_search.LowTemperatureSearch(small(("identity", "tanh"))),
+        [race(("identity", "tanh")), *low_temperature_search.views[1:]],
+        "relaxations",
+    ),
+    "perturbation_selection": Case(
+        perturbation_selection.PerturbationSelection(
+            CellSearch(small(("zero", "tanh"))), search=2.0, tuning=1.0
+        ),
+        [race(("zero", "tanh")), *perturbation_selection.views[1:]],
+        "relaxations",
+    ),
+    "robust_darts": Case(
+        robust_darts.RobustDarts(CellSearch(small(("noise", "tanh")))),
+        [race(("noise", "tanh")), *robust_darts.views[1:]],
         "relaxations",
     ),
     "soft_sort": Case(

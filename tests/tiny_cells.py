@@ -14,3 +14,11 @@ def small(operations):
     draw = np.random.default_rng(0)
     part = lambda: Samples(jnp.asarray(draw.normal(size=(12, 3)), float), jnp.arange(12) % 10)
     return Supernet(part(), part(), part(), operations)
+
+
+def weights(operations=2):
+    """Weights and logits for it, from NumPy."""
+    draw = np.random.default_rng(1)
+    shapes = (3, operations, 3, 3), (3, operations, 3), (3, 10), (10,)
+    w = Weights(*(jnp.asarray(0.6 * draw.normal(size=shape), float) for shape in shapes))
+    return w, jnp.asarray(draw.normal(size=(3, operations)), float)

@@ -37,7 +37,7 @@ from labkit.record import Record
 from labkit.relaxations import darts
 from labkit.relaxations.cell_search import CellSearch, discretise, jump, race, told
 from labkit.relaxations.cell_table import CellTable
-from labkit.relaxations.cells import EDGES, USUAL, Weights, digit_cells
+from labkit.relaxations.cells import EDGES, USUAL, Weights, digit_cells, one_hot
 from labkit.relaxations.darts import Darts
 from labkit.rules import Rule
 from labkit.run import run
@@ -72,7 +72,8 @@ def drops(
         "accuracy": lambda q: -space.accuracy(w, q, space.validation),
     }[criterion]
     removed = without(p, rest).reshape(-1, *p.shape)
-    return (jax.vmap(score)(removed) - score(p)).reshape(p.shape)
+    scores = jax.vmap(score)(jnp.concatenate([p[None], removed]))
+    return (scores[1:] - scores[0]).reshape(p.shape)
 
 
 def best_logits(variances: Float[Array, "... n"]) -> Float[Array, "... n"]:
@@ -88,6 +89,7 @@ class State(NamedTuple):
     order: Int[Array, "3"]  # in which the edges are decided
     decided: Int[Array, "3"]  # the operation on each edge, -1 where not decided
     by_shares: Int[Array, "3"]  # what the largest share would have chosen when the search ended
+    drop: Float[Array, "3 n"]  # before the newest step; 0 at the start
     count: Int[Array, ""]  # steps so far
 
 
@@ -108,56 +110,53 @@ class PerturbationSelection:
         search = self._darts().init(on_search)
         nothing = jnp.full(len(EDGES), -1, jnp.int32)
         order = jr.permutation(on_order, len(EDGES)).astype(jnp.int32)
-        return State(search, order, nothing, self._largest(search), jnp.zeros((), jnp.int32))
+        drop, zero = jnp.zeros_like(search.alpha), jnp.zeros((), jnp.int32)
+        return State(search, order, nothing, self._largest(search), drop, zero)
 
     def step(self, state: State, key) -> State:
-        start, every = jnp.round(self.search), jnp.maximum(jnp.round(self.tuning), 1.0)
-        since, made = state.count - start, (state.decided >= 0).sum()
-        due = (since >= 0) & (since == every * made) & (made < len(EDGES))
-        searching = state.count <= start
-        state = state._replace(
-            by_shares=jnp.where(searching, self._largest(state.search), state.by_shares)
-        )
-        state = jax.lax.cond(due, self._decide, lambda state: state, state)
-        search = self._darts().step(state.search, key)
-        return state._replace(search=search, count=state.count + 1)
-
-    def observe(self, state: State) -> dict[str, Any]:
         w, alpha = state.search.w, state.search.alpha
         drop = drops(self.problem, w, alpha, self.criterion, self.rest)
+        start, made = jnp.round(self.search), (state.decided >= 0).sum()
+        searching, due = state.count <= start, state.count == start + self._every() * made
+        now = due & (jnp.arange(len(EDGES)) == state.order[jnp.minimum(made, len(EDGES) - 1)])
+        now = now & (made < len(EDGES))  # the edge that is decided in this step, if any
+        kept = self._of(drop)
+        alone = jnp.where(one_hot(kept, drop.shape[1]) > 0, 0.0, NEVER * self.problem.tau)
+        alpha = jnp.where(now[:, None], alone, alpha).astype(alpha.dtype)
+        return State(
+            self._darts().step(state.search._replace(alpha=alpha), key),
+            state.order,
+            jnp.where(now, kept, state.decided),
+            jnp.where(searching, self._largest(state.search), state.by_shares),
+            drop,
+            state.count + 1,
+        )
+
+    def observe(self, state: State) -> dict[str, Any]:
+        by_drop = jnp.where(state.decided >= 0, state.decided, self._of(state.drop))
         return {
             **self._darts().observe(state.search),
-            "drop": drop,
-            "by_drop": jnp.where(state.decided >= 0, state.decided, _most(self.problem, drop)),
+            "drop": state.drop,
+            "by_drop": by_drop,
             "by_shares": state.by_shares,
             "decided": state.decided,
         }
 
     def done(self, state: State) -> Array:
         """every edge is decided, and the supernet was trained once more"""
-        every = jnp.maximum(jnp.round(self.tuning), 1.0)
-        return state.count >= jnp.round(self.search) + len(EDGES) * every
+        return state.count >= jnp.round(self.search) + len(EDGES) * self._every()
+
+    def _every(self) -> Array:
+        return jnp.maximum(jnp.round(self.tuning), 1.0)
 
     def _darts(self) -> Darts:
         return Darts(self.problem, self.weights, self.architecture, mode="first order")
 
     def _largest(self, search: darts.State) -> Int[Array, "3"]:
-        shares = self.problem.shares(search.alpha)
-        return discretise(shares, self.problem.space.operations).astype(jnp.int32)
+        return self._of(self.problem.shares(search.alpha))
 
-    def _decide(self, state: State) -> State:
-        edge = state.order[(state.decided >= 0).sum()]
-        drop = drops(self.problem, state.search.w, state.search.alpha, self.criterion, self.rest)
-        kept = _most(self.problem, drop)[edge]
-        n = drop.shape[1]
-        row = jnp.where(jnp.arange(n) == kept, 0.0, NEVER * self.problem.tau)
-        alpha = state.search.alpha.at[edge].set(row.astype(state.search.alpha.dtype))
-        search = state.search._replace(alpha=alpha)
-        return state._replace(search=search, decided=state.decided.at[edge].set(kept))
-
-
-def _most(problem: CellSearch, drop: Float[Array, "3 n"]) -> Int[Array, "3"]:
-    return discretise(drop, problem.space.operations).astype(jnp.int32)
+    def _of(self, strength: Float[Array, "3 n"]) -> Int[Array, "3"]:
+        return discretise(strength, self.problem.space.operations).astype(jnp.int32)
 
 
 def worth(table: CellTable) -> Float[np.ndarray, "3 4"]:
@@ -205,4 +204,4 @@ def claim(record: Record) -> Claim:
     """S107: what cannot be missed has no strength, however large its share."""
     zero = record["drop"][..., USUAL.index("zero")]
     sentence = "Drop of the operation zero, at every row and on every edge"
-    return Claim(np.abs(zero).max(), 0.0, 0.0, sentence, kind="exact")
+    return Claim(np.abs(zero).max(), 0.0, 1e-6, sentence, kind="exact")

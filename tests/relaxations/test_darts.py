@@ -54,14 +54,6 @@ def test_on_the_toy_each_mode_is_the_formula(double):
             assert abs(slope(ScalarToy(), w, alpha, xi, mode) - expected) < 1e-12
 
 
-def weights(operations=2):
-    """Weights and logits for it, from NumPy."""
-    draw = np.random.default_rng(1)
-    shapes = (3, operations, 3, 3), (3, operations, 3), (3, 10), (10,)
-    w = Weights(*(jnp.asarray(0.6 * draw.normal(size=shape), float) for shape in shapes))
-    return w, jnp.asarray(draw.normal(size=(3, operations)), float)
-
-
 def slopes(operations):
     """The slope in each mode, in float64."""
     problem = CellSearch(small(operations))

@@ -11,7 +11,7 @@ from labkit import fan, replace, run
 from labkit.record import Record
 from labkit.relaxations import robust_darts as module
 from labkit.relaxations.cell_search import CellSearch
-from labkit.relaxations.cells import USUAL, Cell, one_hot
+from labkit.relaxations.cells import USUAL, one_hot
 from labkit.relaxations.robust_darts import (
     NOISY,
     claim,
@@ -57,7 +57,7 @@ def test_a_series_stops_at_the_epoch_that_can_be_told_by_hand():
     rising = np.append(flat, 2.0 * np.ones(6))
     # means at epochs 12, 13, ...: 1.2, 1.4; the mean five earlier is 1, and 1 < 0.75 m from 1.4 on
     assert stop(rising) == 13
-    assert stop(rising, ratio=0.55) == 15  # 1.8
+    assert stop(rising, ratio=0.55) == 16  # 1.8 is not enough, 2 is
     assert stop(rising[::-1]) is None
     assert stop(2 * rising) == 13
     assert stop(np.append(1.0, 4.0 * np.ones(3))) is None  # too short to know
@@ -90,9 +90,8 @@ def test_noise_is_drawn_anew_with_each_key_and_hides_the_input():
     head = np.asarray(w.head)
     values = np.linalg.lstsq(head.T, (one - np.asarray(w.shift)).T, rcond=None)[0]
     assert 0.8 < values.std() < 2.2  # two draws of variance 1 added: 1.41, of 36 numbers
-    still = [np.asarray(space.scores(w, one_hot([0, 0, 0]), space.train.x)) for _ in range(2)]
+    still = [np.asarray(scores(None)) for _ in range(2)]
     assert (still[0] == still[1]).all()
-    assert Cell(space, one_hot([1, 0, 1])).loss(w).shape == ()
 
 
 def test_a_ratio_above_1_is_refused():
