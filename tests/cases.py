@@ -481,7 +481,7 @@ ALL = {
         perturbation_selection.PerturbationSelection(
             CellSearch(small(("zero", "tanh"))), search=2.0, tuning=1.0
         ),
-        [race(("zero", "tanh")), *perturbation_selection.views[1:]],
+        [perturbation_selection.strength(("zero", "tanh")), *perturbation_selection.views[2:]],
         "relaxations",
     ),
     "robust_darts": Case(

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
+from scipy.stats import spearmanr
 
-from labkit.method import knob, pytree
+from labkit.method import Scalar, knob, pytree
 from labkit.record import Record
 from labkit.relaxations.cell_table import CellTable
 from labkit.relaxations.cells import EDGES, USUAL, Supernet, Weights, one_hot
@@ -29,7 +30,7 @@ class CellSearch:
     """Both losses of a supernet as functions of its weights and of logits [3, operations]."""
 
     space: Supernet
-    tau: float = knob(1.0, 0.01, 10.0, log=True, live=True, about="softness of the shares")
+    tau: Scalar = knob(1.0, 0.01, 10.0, log=True, live=True, about="softness of the shares")
     noise: float = knob(
         0.0, 0.0, 2.0, live=True, within=(0.0, np.inf), about="scale of the noise on the logits"
     )
@@ -116,6 +117,19 @@ def random_search(
     seeds = draw.integers(table.accuracy.shape[1], size=rows.shape)
     best = table.accuracy[rows, seeds].argmax(axis=1)
     return regrets(table, table.cells[rows[np.arange(searches), best]])
+
+
+def worth(table: CellTable) -> Float[np.ndarray, "3 4"]:
+    """Accuracy of the trained cells that hold an operation on an edge, their mean."""
+    means = table.mean.reshape((len(USUAL),) * len(EDGES))
+    return np.stack([np.moveaxis(means, e, 0).mean(axis=(1, 2)) for e in range(len(EDGES))])
+
+
+def agreement(strength: Float[np.ndarray, "3 4"], table: CellTable) -> float:
+    """Spearman's rank correlation with `worth`, mean of the edges, zero left out."""
+    sound = [o for o, name in enumerate(USUAL) if name != "zero"]
+    pairs = zip(np.asarray(strength)[:, sound], worth(table)[:, sound], strict=True)
+    return float(np.mean([spearmanr(ours, theirs)[0] for ours, theirs in pairs]))
 
 
 def race(operations: tuple[str, ...] = USUAL) -> View:

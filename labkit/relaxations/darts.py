@@ -21,38 +21,24 @@ Source: S037, DARTS: Differentiable Architecture Search.
 """
 
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, PyTree
 
 from labkit.adaptive import Adam
 from labkit.claims import Claim
-from labkit.method import Scalar, choice, knob, method, pytree
+from labkit.method import choice, knob, method, pytree
 from labkit.record import Record
 from labkit.relaxations.cell_search import CellSearch, course, jump, race, told
 from labkit.relaxations.cells import digit_cells
+from labkit.relaxations.hypergradient import MODES, Bilevel, hypergradient
 from labkit.rules import Rule, Sgd
 from labkit.run import run
 from labkit.views import Curve, Panel, Points, View
-
-
-MODES = ("finite difference", "exact", "first order")
-
-
-class Bilevel(Protocol):
-    """What a search asks of a problem of two levels; `key` is for what is random in it."""
-
-    def start(self, key: Key[Array, ""]) -> tuple[PyTree, PyTree]: ...
-
-    def train(self, w: PyTree, alpha: PyTree, key: Any = None) -> Float[Array, ""]: ...
-
-    def validation(self, w: PyTree, alpha: PyTree, key: Any = None) -> Float[Array, ""]: ...
-
-    def seen(self, w: PyTree, alpha: PyTree) -> dict[str, Array]: ...
 
 
 @pytree
@@ -81,35 +67,6 @@ class ScalarToy:
         """Where it is, and both losses there."""
         losses = {"train": self.train(w, alpha), "validation": self.validation(w, alpha)}
         return {"place": jnp.stack([alpha, w]), **losses}
-
-
-def hypergradient(
-    problem: Bilevel, w: PyTree, alpha: PyTree, xi: Scalar, mode: str = "exact", key: Any = None
-) -> PyTree:
-    """d/d alpha of L_val(w - xi grad_w L_train(w, alpha), alpha), in one of three modes."""
-    on_train, on_validation = (None, None) if key is None else jr.split(key)
-    train = lambda w, alpha: problem.train(w, alpha, on_train)
-    validation = lambda w, alpha: problem.validation(w, alpha, on_validation)
-    if mode == "first order":
-        return jax.grad(validation, 1)(w, alpha)
-    ahead = lambda alpha: _add(w, -xi, jax.grad(train)(w, alpha))
-    if mode == "exact":
-        return jax.grad(lambda alpha: validation(ahead(alpha), alpha))(alpha)
-    v, direct = jax.grad(validation, (0, 1))(ahead(alpha), alpha)
-    return _add(direct, -xi, mixed_difference(train, w, alpha, v))
-
-
-def mixed_difference(train: Any, w: PyTree, alpha: PyTree, v: PyTree) -> PyTree:
-    """(d grad_w L_train / d alpha)' v, as the difference of grad_alpha at w +- 0.01 v / |v|."""
-    squares = sum(jnp.sum(a * a) for a in jax.tree.leaves(v))
-    epsilon = 0.01 * jax.lax.rsqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
-    slope = lambda e: jax.grad(train, 1)(_add(w, e, v), alpha)
-    sides = jax.vmap(slope)(jnp.stack([epsilon, -epsilon]))  # one gradient to compile, not two
-    return jax.tree.map(lambda g: (g[0] - g[1]) / (2.0 * epsilon), sides)
-
-
-def _add(w: PyTree, scale: Any, v: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: a + scale * b, w, v)
 
 
 class State(NamedTuple):
@@ -147,17 +104,6 @@ class Darts:
         return {"xi": jnp.asarray(self.xi, dtype), **self.problem.seen(state.w, state.alpha)}
 
 
-def error(search: Darts, state: State) -> Float[Array, ""]:
-    """How far the finite difference is from exact, as a share of the term that it stands for."""
-    train = search.problem.train
-    ahead = _add(state.w, -search.xi, jax.grad(train)(state.w, state.alpha))
-    v = jax.grad(search.problem.validation)(ahead, state.alpha)
-    slope = lambda alpha: jax.grad(train)(state.w, alpha)
-    exact = jax.vjp(slope, state.alpha)[1](v)[0]
-    off = mixed_difference(train, state.w, state.alpha, v) - exact
-    return jnp.linalg.norm(off) / jnp.linalg.norm(exact)
-
-
 def example() -> Darts:
     """The two numbers by plain descent, looking half a unit ahead: where the bias is none."""
     return toy(0.5)
@@ -187,7 +133,8 @@ def _plane(record: Record) -> Panel:
     line, rest = np.linspace(-3.0, 3.0, 2), 2.0 / (1.0 + 2.0 * record.last("xi"))
     first = []
     if "first.place" in record:
-        first = [Curve(*record["first.place"].T, "first order", "descent")]
+        along, up = record["first.place"].T
+        first = [Curve(along, up, "first order", "descent")]
     marks = [
         Curve(line, line, "best w for each alpha", "ghost"),
         Curve(alpha, w, "search", "path"),

@@ -117,7 +117,7 @@ class LowTemperatureSearch:
             p = softmax(state.search.alpha, state.tau)
             tau = adapted(state.tau, p, count, self.over, self.start, self.end)
         search = self._at(tau).step(state.search, key)
-        return State(search, tau, count)
+        return State(search, jnp.asarray(tau), count)
 
     def observe(self, state: State) -> dict[str, Any]:
         seen = self._at(state.tau).observe(state.search)

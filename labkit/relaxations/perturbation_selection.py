@@ -28,7 +28,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.stats import spearmanr
 
 from labkit.adaptive import Adam
 from labkit.claims import Claim
@@ -36,7 +35,6 @@ from labkit.method import choice, knob, method
 from labkit.record import Record
 from labkit.relaxations import darts
 from labkit.relaxations.cell_search import CellSearch, discretise, jump, race, told
-from labkit.relaxations.cell_table import CellTable
 from labkit.relaxations.cells import EDGES, USUAL, Weights, digit_cells, one_hot
 from labkit.relaxations.darts import Darts
 from labkit.rules import Rule
@@ -159,19 +157,6 @@ class PerturbationSelection:
         return discretise(strength, self.problem.space.operations).astype(jnp.int32)
 
 
-def worth(table: CellTable) -> Float[np.ndarray, "3 4"]:
-    """Accuracy of the trained cells that hold an operation on an edge, their mean."""
-    means = table.mean.reshape((len(USUAL),) * len(EDGES))
-    return np.stack([np.moveaxis(means, e, 0).mean(axis=(1, 2)) for e in range(len(EDGES))])
-
-
-def agreement(strength: Float[np.ndarray, "3 4"], table: CellTable) -> float:
-    """Spearman's rank correlation with `worth`, mean of the edges, zero left out."""
-    sound = [o for o, name in enumerate(USUAL) if name != "zero"]
-    pairs = zip(np.asarray(strength)[:, sound], worth(table)[:, sound], strict=True)
-    return float(np.mean([spearmanr(ours, theirs)[0] for ours, theirs in pairs]))
-
-
 def example() -> PerturbationSelection:
     """The cells of the digits: 150 steps of search, 30 between two choices."""
     return PerturbationSelection(CellSearch(digit_cells()))
@@ -183,13 +168,18 @@ def demo() -> Record:
     return run(example(), 240, every=10)
 
 
-def _strength(record: Record) -> Panel:
-    shares, drop = (np.asarray(record.last(name)) for name in ("shares", "drop"))
-    marks = [Points(shares[:, o], drop[:, o], name, name) for o, name in enumerate(USUAL)]
-    return Panel("Share and strength", marks, "share", "drop: loss without it - loss")
+def strength(operations: tuple[str, ...] = USUAL) -> View:
+    """The drop of each operation over its share; one dot an edge."""
+
+    def view(record: Record) -> Panel:
+        shares, drop = (np.asarray(record.last(name)) for name in ("shares", "drop"))
+        marks = [Points(shares[:, o], drop[:, o], n, n) for o, n in enumerate(operations)]
+        return Panel("Share and strength", marks, "share", "drop: loss without it - loss")
+
+    return view
 
 
-views: list[View] = [race(), _strength, jump]
+views: list[View] = [race(), strength(), jump]
 
 
 def say(record: Record) -> str:

@@ -67,7 +67,7 @@ def stop(values: Float[np.ndarray, " epochs"], wait: int = 5, ratio: float = 0.7
     A mean counts once it is of SMOOTH values.  What the search gives back is of epoch i - wait.
     """
     now = smoothed(np.asarray(values, float))
-    risen = np.flatnonzero(now[: len(now) - wait] < ratio * now[wait:])
+    risen = np.flatnonzero(now[: max(len(now) - wait, 0)] < ratio * now[wait:])
     risen = risen[risen >= SMOOTH - 1]
     return int(risen[0]) + wait if len(risen) else None
 

@@ -19,17 +19,15 @@ from labkit.relaxations.cell_search import (
 )
 from labkit.relaxations.cell_table import cell_table
 from labkit.relaxations.darts import (
-    MODES,
     Darts,
     ScalarToy,
     claim,
     demo,
-    hypergradient,
-    mixed_difference,
     say,
     supernet,
     toy,
 )
+from labkit.relaxations.hypergradient import MODES, hypergradient, mixed_difference
 
 
 @functools.partial(jax.jit, static_argnames="mode")
@@ -79,7 +77,7 @@ def test_kinks_cost_the_finite_difference_some_of_that(double):
 
 
 def test_the_last_cut_keeps_the_largest_share_but_never_zero():
-    shares = np.array([[0.9, 0.04, 0.05, 0.01], [0.1, 0.2, 0.3, 0.4], [0.0, 0.5, 0.5, 0.0]])
+    shares = jnp.array([[0.9, 0.04, 0.05, 0.01], [0.1, 0.2, 0.3, 0.4], [0.0, 0.5, 0.5, 0.0]])
     assert discretise(shares).tolist() == [2, 3, 1]
     assert discretise(shares, ("noise", "identity", "tanh", "relu")).tolist() == [0, 3, 1]
 

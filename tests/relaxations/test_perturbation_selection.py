@@ -12,19 +12,24 @@ from tiny_cells import small
 from labkit import fan, replace, run
 from labkit.record import Record
 from labkit.relaxations import perturbation_selection as module
-from labkit.relaxations.cell_search import CellSearch, discretise, random_search, regrets
+from labkit.relaxations.cell_search import (
+    CellSearch,
+    agreement,
+    discretise,
+    random_search,
+    regrets,
+    worth,
+)
 from labkit.relaxations.cell_table import cell_table
 from labkit.relaxations.cells import USUAL
 from labkit.relaxations.perturbation_selection import (
     PerturbationSelection,
-    agreement,
     best_logits,
     claim,
     demo,
     drops,
     say,
     without,
-    worth,
 )
 
 
@@ -97,7 +102,7 @@ def test_drops_are_those_of_one_removal_after_the_other(tiny, rest):
             q /= q.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(found[e, o], loss(jnp.asarray(q)) - loss(p), atol=1e-6)
     zero = np.asarray(found)[:, 0]
-    assert (zero == 0).all() if rest == "kept" else (np.abs(zero) > 1e-4).any()
+    assert (np.abs(zero) < 1e-6).all() if rest == "kept" else (np.abs(zero) > 1e-4).any()
 
 
 def test_zero_would_be_chosen_where_all_else_does_harm():
