@@ -176,7 +176,13 @@ def landscape(
         Raster(np.log10(z), along, along, "log10 of the validation loss"),
         Points(np.zeros(1), np.zeros(1), "search", "path"),
     ]
-    return Panel("The two sharpest directions", marks, "sharpest", "next", equal=True)
+    return Panel(
+        "The two sharpest directions",
+        marks,
+        "logits, along the sharpest",
+        "logits, along the next",
+        equal=True,
+    )
 
 
 def say(record: Record) -> str:
