@@ -125,6 +125,7 @@ RESIDUAL = max_residual(8, 3)
 LINE = LeastSquares(jnp.arange(6.0)[:, None] / 6, jnp.array([0.0, 0.3, 0.1, 0.6, 0.5, 1.0]))
 STARTS = tuple(TINY.start(jax.random.key(k)) for k in (0, 1))
 MATCHED = permutations.mlp_axes(STARTS[0])
+PLAIN: dict[str, Any] = {"weights": Sgd(0.1), "architecture": Sgd(0.1)}
 CLUSTERS = ClusterNetwork(clusters=2, width=2, samples=2, features=2)
 
 ALL = {
@@ -473,19 +474,19 @@ ALL = {
     ),
     "darts": Case(darts.toy(0.5), darts.views, "relaxations"),
     "low_temperature_search": Case(
-        low_temperature_search.LowTemperatureSearch(small(("identity", "tanh"))),
+        low_temperature_search.LowTemperatureSearch(small(("identity", "tanh")), **PLAIN),
         [race(("identity", "tanh")), *low_temperature_search.views[1:]],
         "relaxations",
     ),
     "perturbation_selection": Case(
         perturbation_selection.PerturbationSelection(
-            CellSearch(small(("zero", "tanh"))), search=2.0, tuning=1.0
+            CellSearch(small(("zero", "tanh"))), search=2.0, tuning=1.0, **PLAIN
         ),
         [perturbation_selection.strength(("zero", "tanh")), *perturbation_selection.views[2:]],
         "relaxations",
     ),
     "robust_darts": Case(
-        robust_darts.RobustDarts(CellSearch(small(("noise", "tanh")))),
+        robust_darts.RobustDarts(CellSearch(small(("noise", "tanh"))), **PLAIN),
         [race(("noise", "tanh")), *robust_darts.views[1:]],
         "relaxations",
     ),
