@@ -144,7 +144,7 @@ def test_on_the_digits_the_search_is_no_better_than_a_random_cell():
         error = values.std(ddof=1) / np.sqrt(10)
         print(f"{mode}: regret {values.mean():.4f} +- {error:.4f}, random {control.mean():.4f}")
         assert abs(values.mean() - control.mean()) < 4 * error
-        assert (runs[mode].column("gap")[:, -1] > 0.3).all()
+        assert np.median(runs[mode].column("gap")[:, -1]) > 1
 
 
 def test_a_mixed_difference_has_the_sign_of_the_mixed_derivative(double):

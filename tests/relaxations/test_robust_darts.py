@@ -121,6 +121,7 @@ def test_over_ten_seeds_sharp_ends_lose_more_and_a_penalty_keeps_them_flat():
     print("medians", np.median(sharp, axis=1).round(3), np.median(gap, axis=1).round(3))
     within = [spearmanr(r["sharpness"], r["gap"])[0] for r in runs.records[:10]]
     print("within runs", np.round(within, 2))
+    assert np.median(within) > 0.6
     assert plain > 0
     assert (np.diff(np.median(sharp, axis=1)) < 0).all()
     assert (np.diff(np.median(gap, axis=1)) < 0).all()
