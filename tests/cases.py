@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import rewriter
+from tiny_cells import small
 
 from labkit import Adam, Descent, Momentum, RmsProp, Sgd, chain, descent, replace, sweep
 from labkit.dynamics import (
@@ -82,6 +83,7 @@ from labkit.relaxations import (
     centerline_dice,
     comparison,
     confusion_loss,
+    darts,
     envelope_path,
     error_free_sort,
     filtered_graphs,
@@ -96,6 +98,7 @@ from labkit.relaxations import (
     lattice,
     learned_rounding,
     linear_surrogate,
+    low_temperature_search,
     metric_losses,
     multiparameter_persistence,
     neural_ndcg,
@@ -105,10 +108,12 @@ from labkit.relaxations import (
     orders,
     partition_entropy,
     perceived_programs,
+    perturbation_selection,
     perturbed_argmax,
     polygon_programs,
     probabilistic_method,
     relaxed_programs,
+    robust_darts,
     score_function,
     set_problems,
     sinkhorn_sort,
@@ -130,6 +135,7 @@ from labkit.relaxations import (
     transport_problems,
     transportable_structure,
 )
+from labkit.relaxations.cell_search import CellSearch, race
 from labkit.relaxations.hidden_units import digit_units
 from labkit.relaxations.roundings import neuron
 from labkit.relaxations.structural_equations import random_equations
@@ -627,6 +633,24 @@ ALL = {
     "topological_swaps": Case(
         topological_swaps.TopologicalSwaps(FOUR_NODES, small=2, large=4),
         [orders.walk, *topological_swaps.views],
+        "relaxations",
+    ),
+    "darts": Case(darts.toy(0.5), darts.views, "relaxations"),
+    "low_temperature_search": Case(
+        low_temperature_search.LowTemperatureSearch(small(("identity", "tanh")), **PLAIN),
+        [race(("identity", "tanh")), *low_temperature_search.views[1:]],
+        "relaxations",
+    ),
+    "perturbation_selection": Case(
+        perturbation_selection.PerturbationSelection(
+            CellSearch(small(("zero", "tanh"))), search=2.0, tuning=1.0, **PLAIN
+        ),
+        [perturbation_selection.strength(("zero", "tanh")), *perturbation_selection.views[2:]],
+        "relaxations",
+    ),
+    "robust_darts": Case(
+        robust_darts.RobustDarts(CellSearch(small(("noise", "tanh"))), **PLAIN),
+        [race(("noise", "tanh")), *robust_darts.views[1:]],
         "relaxations",
     ),
     "soft_sort": Case(

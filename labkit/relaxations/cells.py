@@ -11,8 +11,11 @@ mixes them by shares p:
 
     edge_e(h) = sum_o p_eo op_o(h; W_eo, b_eo)
 
-At one-hot shares it is a cell, and the weights of the others have no gradient.  What each cell
-is worth once it is trained on its own stands in `cell_table`.
+At one-hot shares it is a cell, and the weights of the others have no gradient.  Two operations
+more are not in the usual 64 cells: softplus, for whoever needs a smooth supernet, and noise,
+numbers from N(0, 1) in the place of h, drawn anew for each key (without a key, always the same).
+
+What each cell is worth once it is trained on its own stands in `cell_table`.
 """
 
 from collections.abc import Sequence
@@ -36,6 +39,7 @@ OPERATIONS = {
     "tanh": lambda h, weights, bias: jnp.tanh(h @ weights + bias[None]),
     "relu": lambda h, weights, bias: jax.nn.relu(h @ weights + bias[None]),
     "softplus": lambda h, weights, bias: jax.nn.softplus(h @ weights + bias[None]),
+    "noise": lambda h, weights, bias: h,  # a supernet hands it noise instead of h
 }
 USUAL = ("zero", "identity", "tanh", "relu")
 
@@ -88,30 +92,44 @@ class Supernet:
         w: Weights,
         shares: Float[Array, "3 operations"],
         x: Float[Array, "samples width"],
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, "samples classes"]:
-        """What the supernet says of each class, before any softmax."""
+        """What the supernet says of each class, before any softmax; `key` is for noise alone."""
+        draws = {}
+        if "noise" in self.operations:
+            key = jr.key(0) if key is None else key
+            draws["noise"] = jr.normal(key, (len(EDGES), *x.shape), x.dtype)
 
         def edge(e, h):
             results = [
-                shares[e, o] * OPERATIONS[name](h, w.weights[e, o], w.bias[e, o])
+                shares[e, o] * OPERATIONS[name](of, w.weights[e, o], w.bias[e, o])
                 for o, name in enumerate(self.operations)
+                for of in [draws[name][e] if name in draws else h]
             ]
             return sum(results[1:], results[0])
 
         return (edge(1, x) + edge(2, edge(0, x))) @ w.head + w.shift[None]
 
     def loss(
-        self, w: Weights, shares: Float[Array, "3 operations"], batch: Samples
+        self,
+        w: Weights,
+        shares: Float[Array, "3 operations"],
+        batch: Samples,
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, ""]:
         """Mean cross entropy."""
-        scores = jax.nn.log_softmax(self.scores(w, shares, batch.x))
+        scores = jax.nn.log_softmax(self.scores(w, shares, batch.x, key))
         return -jnp.mean(jnp.take_along_axis(scores, batch.y[:, None], axis=1))
 
     def accuracy(
-        self, w: Weights, shares: Float[Array, "3 operations"], batch: Samples
+        self,
+        w: Weights,
+        shares: Float[Array, "3 operations"],
+        batch: Samples,
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, ""]:
         """The share of samples whose class has the highest score."""
-        return jnp.mean(jnp.argmax(self.scores(w, shares, batch.x), axis=1) == batch.y)
+        return jnp.mean(jnp.argmax(self.scores(w, shares, batch.x, key), axis=1) == batch.y)
 
 
 @pytree
@@ -184,5 +202,7 @@ def multiply_adds(
 
     An edge behind a zero is counted like any other.
     """
-    each = [0.0 if name in ("zero", "identity") else float(width**2) for name in operations]
+    each = [
+        0.0 if name in ("zero", "identity", "noise") else float(width**2) for name in operations
+    ]
     return jnp.sum(jnp.asarray(shares) @ jnp.asarray(each), axis=-1)
