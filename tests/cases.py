@@ -160,6 +160,7 @@ STARTS = tuple(TINY.start(jax.random.key(k)) for k in (0, 1))
 MATCHED = permutations.mlp_axes(STARTS[0])
 CLUSTERS = ClusterNetwork(clusters=2, width=2, samples=2, features=2)
 FOUR_NODES = random_equations(0, nodes=4, edges=1.0, samples=20)
+PLAIN: dict[str, Any] = {"weights": Sgd(0.1), "architecture": Sgd(0.1)}
 
 ALL = {
     "descent": Case(Descent(QUADRATIC, chain(ClipNorm(5.0), Momentum(0.1))), descent.views),
