@@ -1,0 +1,210 @@
+"""Which matches of two views to draw, learned from what a matcher knows of each.
+
+Most matches of two pictures are wrong, and four right ones fix the homography between them.  A
+small network reads two numbers of a match, how near its descriptors are compared with the second
+best, and by how much its patches are turned against each other (less the usual turn), and gives
+it a logit.  Trained on some pairs of views by the scores of drawn hypotheses (`drawn_scores`),
+never by which matches are right; judged on pairs that it has not seen:
+
+    the odds that four drawn matches are all right,
+    the share of pairs whose homography is found by so many hypotheses, beside uniform draws.
+
+A homography is found where it carries the right matches to within the threshold of their true
+places, in the mean.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+
+from labkit.adaptive import Adam, AdamState
+from labkit.claims import Claim
+from labkit.errors import refusal
+from labkit.method import choice, knob, method, replace, size
+from labkit.models.mlp import MLP
+from labkit.record import Record
+from labkit.relaxations.drawn_scores import ESTIMATORS, estimates
+from labkit.relaxations.minimal_sets import KINDS, fit, soft_count
+from labkit.relaxations.set_draws import draw_sets, good_odds
+from labkit.run import run
+from labkit.views import Curve, Mark, Panel, Points, View
+
+
+HOMOGRAPHY = KINDS["homography"]
+NETWORK = MLP((2, 8, 1))
+
+
+class Views(NamedTuple):
+    """Pairs of views: x, y in the one and x', y' in the other, both about from -1 to 1."""
+
+    matches: Float[Array, "pairs n 4"]
+    sides: Float[Array, "pairs n 2"]  # nearness and turn of each match
+    right: Bool[Array, "pairs n"]
+    truth: Float[Array, "pairs 9"]
+
+
+def two_views(seed: int, pairs: int = 8, matches: int = 24, wrong: float = 0.6) -> Views:
+    """Random homographies; right matches are off by 0.01, wrong ones go to another's place."""
+    if not 0 <= wrong <= 1 - 4 / matches:
+        raise refusal("wrong", wrong, f"a share from 0 to {1 - 4 / matches:.2g}: four right ones")
+    random = np.random.default_rng(seed)
+    angle, scale = random.uniform(-0.6, 0.6, pairs), random.uniform(0.7, 1.1, pairs)
+    h = np.zeros((pairs, 3, 3))
+    h[:, 0, 0] = h[:, 1, 1] = scale * np.cos(angle)
+    h[:, 1, 0] = scale * np.sin(angle)
+    h[:, 0, 1] = -h[:, 1, 0]
+    h[:, :2, 2] = random.uniform(-0.2, 0.2, (pairs, 2))
+    h[:, 2, :2], h[:, 2, 2] = random.uniform(-0.2, 0.2, (pairs, 2)), 1.0
+    x = random.uniform(-1, 1, (pairs, matches, 2))
+    right = np.arange(matches) >= round(wrong * matches)
+    source = np.where(right[:, None], x, random.uniform(-1, 1, x.shape))
+    carried = np.concatenate([source, np.ones_like(x[..., :1])], axis=-1) @ h.swapaxes(1, 2)
+    y = carried[..., :2] / carried[..., 2:] + 0.01 * random.normal(size=x.shape)
+    near = random.normal(np.where(right, -0.7, 0.7), 1.0, x.shape[:2])
+    turn = np.where(right, 0.3 * random.normal(size=x.shape[:2]), random.uniform(-2, 2, x.shape[:2]))
+    both = np.concatenate([x, y], axis=-1)
+    given = (both, np.stack([near, turn], axis=-1), h.reshape(-1, 9))
+    matches_, sides, truth = (jnp.asarray(a, jnp.float32) for a in given)
+    return Views(matches_, sides, jnp.broadcast_to(jnp.asarray(right), near.shape), truth)
+
+
+class State(NamedTuple):
+    w: Any  # of the network
+    rule: AdamState
+    key: Key[Array, ""]  # of the sets that are drawn now
+
+
+@method
+class TwoViewSampling:
+    """Learn the logits of matches on `seen` pairs of views; judge them on `unseen` ones."""
+
+    seen: Views
+    unseen: Views
+    estimator: str = choice(*ESTIMATORS, about="of the gradient")
+    threshold: float = knob(0.05, 0.01, 0.3, log=True, live=True, about="of a distance")
+    tau: float = knob(1.0, 0.1, 10.0, log=True, live=True, about="softness of the mask")
+    lr: float = knob(0.05, 0.005, 0.5, log=True, live=True, about="of Adam")
+    hypotheses: int = size(16, 2, 64, about="drawn for a pair of views")
+
+    def init(self, key) -> State:
+        w = NETWORK.init(key)
+        return State(w, Adam(self.lr).init(w), key)
+
+    def step(self, state: State, key) -> State:
+        def gradient(matches, logits, key):
+            given = (matches, HOMOGRAPHY, self.threshold, self.hypotheses, self.tau)
+            return estimates(key, logits, *given)[0][ESTIMATORS.index(self.estimator)]
+
+        logits, back = jax.vjp(lambda w: scored(w, self.seen), state.w)
+        keys = jr.split(state.key, len(logits))
+        slopes = jax.vmap(gradient)(self.seen.matches, logits, keys)
+        updates, rule = Adam(self.lr).update(back(-slopes / len(logits))[0], state.rule)
+        return State(jax.tree.map(jnp.add, state.w, updates), rule, key)
+
+    def observe(self, state: State) -> dict[str, Any]:
+        logits = scored(state.w, self.unseen)
+        look = jax.vmap(self._best, (0, 0, 0))
+        keys = jr.split(state.key, len(logits))
+        best, error = look(self.unseen, logits, keys)
+        _, uniform = look(self.unseen, jnp.zeros_like(logits), keys)
+        odds = jax.vmap(good_odds, (0, 0, None))
+        k = HOMOGRAPHY.least
+        return {
+            "P_good": odds(logits, self.unseen.right, k).mean(),
+            "uniform": odds(jnp.zeros_like(logits), self.unseen.right, k).mean(),
+            "found": (error < self.threshold).mean(),
+            "found_uniform": (uniform < self.threshold).mean(),
+            "matches": self.unseen.matches[0],
+            "right": self.unseen.right[0],
+            "p": jax.nn.softmax(logits[0]),
+            "model": best[0],
+        }
+
+    def _best(self, views: Views, logits: Array, key: Array) -> tuple[Array, Array]:
+        """The best scored of the drawn hypotheses, and how far it carries matches off."""
+        few = views.matches[draw_sets(key, logits, HOMOGRAPHY.least, self.hypotheses)[0]]
+        models = fit(HOMOGRAPHY, few, jnp.ones_like(few[..., 0]))
+        scores = soft_count(HOMOGRAPHY, models, views.matches, self.threshold)
+        h = models[scores.argmax()]
+        off = jnp.sqrt(HOMOGRAPHY.squares(h[None], true_matches(views)))
+        return h, (off * views.right).sum() / views.right.sum()
+
+
+def scored(w: Any, views: Views) -> Float[Array, "pairs n"]:
+    """The logits of all matches."""
+    sides = views.sides
+    return NETWORK.apply(w, sides.reshape(-1, sides.shape[-1])).reshape(sides.shape[:-1])
+
+
+def true_matches(views: Views) -> Float[Array, "n 4"]:
+    """Of one pair: the places where the true homography carries the points."""
+    x = jnp.concatenate([views.matches[:, :2], jnp.ones_like(views.matches[:, :1])], axis=1)
+    y = x @ views.truth.reshape(3, 3).T
+    return jnp.concatenate([x[:, :2], y[:, :2] / y[:, 2:]], axis=1)
+
+
+def example(pairs: int = 8) -> TwoViewSampling:
+    """Eight pairs of views to learn from, sixteen others to be judged on."""
+    return TwoViewSampling(two_views(0, pairs), two_views(1, 2 * pairs))
+
+
+@cache
+def demo() -> Record:
+    """The example over 150 steps."""
+    return run(example(), 150, every=10)
+
+
+def _matches(record: Record) -> Panel:
+    matches, p, right = (record.last(name) for name in ("matches", "p", "right"))
+    likely = p >= np.sort(p)[-8]
+    kinds = {
+        "others": (~likely, "ghost"),
+        "right, among the 8 likeliest": (likely & right, "plan"),
+        "wrong, among them": (likely & ~right, "iterates"),
+    }
+    marks: list[Mark] = []
+    for label, (chosen, role) in kinds.items():
+        ends = np.full((chosen.sum(), 3, 2), np.nan)
+        ends[:, 0], ends[:, 1] = matches[chosen, :2], matches[chosen, 2:]
+        marks.append(Curve(*ends.reshape(-1, 2).T, label, role))
+        marks.append(Points(*matches[chosen, 2:].T, "", role))
+    return Panel("Matches of an unseen pair", marks, "x and x'", "y and y'", equal=True)
+
+
+def _progress(record: Record) -> Panel:
+    marks = [
+        Curve(record.steps, record["P_good"], "odds of four right ones", "accuracy"),
+        Curve(record.steps, record["found"], "pairs found", "plan"),
+        Curve(record.steps, record["found_uniform"], "pairs found, uniform draws", "threshold"),
+    ]
+    return Panel("On unseen pairs", marks, "step", "share", y_range=(-0.02, 1.05))
+
+
+views: list[View] = [_matches, _progress]
+
+
+def say(record: Record) -> str:
+    """The odds of a good set and the pairs found, in a sentence."""
+    return (
+        f"Step {record.steps[-1]}: four drawn matches are right with probability "
+        f"{record.last('P_good'):.3f} (uniform: {record.last('uniform'):.3f}); "
+        f"{record.last('found'):.0%} of the unseen pairs are found "
+        f"(uniform draws: {record.last('found_uniform'):.0%})."
+    )
+
+
+def claim(record: Record) -> Claim:
+    """From the scores alone: a good set is likely, also on pairs of views never seen.
+
+    Two numbers: the odds of four right matches, and how much larger the share of pairs found
+    is than by uniform draws (both over the last ten rows).
+    """
+    late = {name: record[name][-10:].mean() for name in ("P_good", "found", "found_uniform")}
+    seen = [late["P_good"], late["found"] - late["found_uniform"]]
+    sentence = "Odds of four right matches; pairs found less those found by uniform draws"
+    return Claim(seen, [0.8, 0.5], 0.0, sentence, relation=">=")
