@@ -51,7 +51,7 @@ def exact(
     logits: Float[Array, " n"], data: Float[Array, "n d"], kind: Kind, threshold: Scalar
 ) -> Exact:
     """The expected score of models that two data fix, by all pairs."""
-    i, j = np.triu_indices(len(logits), 1)
+    data, (i, j) = jnp.asarray(data), np.triu_indices(len(logits), 1)
     pairs = data[jnp.stack([i, j], axis=1)]
     scores = soft_count(kind, fit(kind, pairs, jnp.ones_like(pairs[..., 0])), data, threshold)
     return Exact(scores, *jax.value_and_grad(lambda l: pair_odds(l)[i, j] @ scores)(logits))
@@ -71,7 +71,8 @@ def estimates(
     if sets < 2:
         raise refusal("sets", sets, "2 or more")
     drawn, noisy = draw_sets(key, logits, kind.least, sets)
-    few, none = data[drawn], jnp.zeros_like(noisy)
+    data, none = jnp.asarray(data), jnp.zeros_like(noisy)
+    few = data[drawn]
     whole = jnp.broadcast_to(data[None], (sets, *data.shape))
 
     def total(join, scale, weigh):
