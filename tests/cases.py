@@ -80,7 +80,10 @@ from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, si
 from labkit.relaxations import (
     comparison,
     confusion_loss,
+    differentiable_ransac,
     error_free_sort,
+    feature_gradients,
+    feature_moments,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
@@ -99,6 +102,7 @@ from labkit.relaxations import (
     straight_through,
     transport_pooling,
     transport_problems,
+    two_view_sampling,
 )
 from labkit.rules import ClipNorm
 from labkit.views import View
@@ -463,6 +467,35 @@ ALL = {
     "comparison": Case(
         comparison.compare("softmax", "gumbel", task="choose", draws=4),
         comparison.views,
+        "relaxations",
+    ),
+    "differentiable_ransac": Case(
+        replace(
+            differentiable_ransac.example(),
+            {"hypotheses": 2, "points": jnp.array([[-0.9, -0.3], [0.0, 0.1], [0.8, 0.5], [0.3, -0.7]])},
+        ),
+        differentiable_ransac.views,
+        "relaxations",
+    ),
+    "two_view_sampling": Case(
+        two_view_sampling.TwoViewSampling(
+            two_view_sampling.two_views(0, 1, 10), two_view_sampling.two_views(1, 1, 10), hypotheses=2
+        ),
+        two_view_sampling.views,
+        "relaxations",
+    ),
+    "feature_moments": Case(
+        sweep(
+            feature_moments.Learnability(features=3, most=9, repeats=2),
+            jnp.arange(2.0, 10.0),
+            "samples",
+        ),
+        feature_moments.views,
+        "relaxations",
+    ),
+    "feature_gradients": Case(
+        feature_gradients.FeatureGradients(feature_gradients.planted(0, 20, 6, 2), order=2),
+        feature_gradients.views,
         "relaxations",
     ),
     "soft_sort": Case(
