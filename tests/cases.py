@@ -84,6 +84,7 @@ from labkit.relaxations import (
     error_free_sort,
     feature_gradients,
     feature_moments,
+    feature_tables,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
@@ -103,6 +104,7 @@ from labkit.relaxations import (
     transport_pooling,
     transport_problems,
     two_view_sampling,
+    two_views,
 )
 from labkit.rules import ClipNorm
 from labkit.views import View
@@ -472,14 +474,19 @@ ALL = {
     "differentiable_ransac": Case(
         replace(
             differentiable_ransac.example(),
-            {"hypotheses": 2, "points": jnp.array([[-0.9, -0.3], [0.0, 0.1], [0.8, 0.5], [0.3, -0.7]])},
+            {
+                "hypotheses": 2,
+                "points": jnp.array([[-0.9, -0.3], [0.0, 0.1], [0.8, 0.5], [0.3, -0.7]]),
+            },
         ),
         differentiable_ransac.views,
         "relaxations",
     ),
     "two_view_sampling": Case(
         two_view_sampling.TwoViewSampling(
-            two_view_sampling.two_views(0, 1, 10), two_view_sampling.two_views(1, 1, 10), hypotheses=2
+            two_views.two_views(0, 1, 10),
+            two_views.two_views(1, 1, 10),
+            hypotheses=2,
         ),
         two_view_sampling.views,
         "relaxations",
@@ -494,7 +501,7 @@ ALL = {
         "relaxations",
     ),
     "feature_gradients": Case(
-        feature_gradients.FeatureGradients(feature_gradients.planted(0, 20, 6, 2), order=2),
+        feature_gradients.FeatureGradients(feature_tables.planted(0, 20, 6, 2), order=2),
         feature_gradients.views,
         "relaxations",
     ),

@@ -28,21 +28,13 @@ from labkit.errors import refusal
 from labkit.method import choice, knob, method, replace, size
 from labkit.record import Record
 from labkit.relaxations.drawn_scores import ESTIMATORS, Drawn, Exact, estimates, exact
-from labkit.relaxations.minimal_sets import KINDS
+from labkit.relaxations.minimal_sets import KINDS, line_points
 from labkit.relaxations.set_draws import good_odds
 from labkit.run import run
 from labkit.views import Bars, Curve, Mark, Panel, Points, View
 
 
 LINE = KINDS["line"]
-
-
-def line_points(seed: int, inliers: int = 9, outliers: int = 5) -> Float[np.ndarray, "n 2"]:
-    """Points of y = x / 2 + 0.1, off by 0.04, and then such as fall anywhere."""
-    random = np.random.default_rng(seed)
-    x = np.linspace(-0.9, 0.9, inliers) + random.uniform(-0.08, 0.08, inliers)
-    on = np.stack([x, 0.5 * x + 0.1 + 0.04 * random.normal(size=inliers)], axis=1)
-    return np.concatenate([on, random.uniform(-1, 1, (outliers, 2))]).round(3)
 
 
 class State(NamedTuple):
@@ -55,7 +47,7 @@ class State(NamedTuple):
 class DifferentiableRansac:
     """Learn which points to draw; `points` and `threshold` may change while it learns."""
 
-    points: Float[Array, "n 2"] = knob(line_points(5), -1.5, 1.5, live=True)
+    points: Float[Array, "n 2"] = knob(line_points(5).tolist(), -1.5, 1.5, live=True)
     line: Float[Array, " 3"] = knob((0.5, -1.0, 0.1), -2.0, 2.0, about="the true a, b, c")
     estimator: str = choice("exact", *ESTIMATORS, about="of the gradient")
     threshold: float = knob(0.15, 0.03, 0.6, log=True, live=True, about="of a distance")
@@ -132,30 +124,32 @@ def errors(record: Record, prefix: str = "") -> dict[str, tuple[float, float, fl
     return found
 
 
-def segments(models: Float[np.ndarray, "m 3"], reach: float = 1.2) -> tuple:
-    """x and y of lines across the picture, a gap after each."""
-    a, b, c = (np.asarray(models, float) / np.linalg.norm(models, axis=1, keepdims=True)).T
-    norm = np.maximum(np.hypot(a, b), 1e-9)
-    foot, way = np.stack([-a * c, -b * c]) / norm**2, np.stack([b, -a]) / norm
-    ends = [foot - 3 * reach * way, foot + 3 * reach * way, np.full_like(foot, np.nan)]
-    return tuple(np.stack(ends, axis=-1).reshape(2, -1))
+def segments(models: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3 2"]:
+    """Both ends of each line, far outside the picture, and a gap."""
+    a, b, c = np.asarray(models, float).T
+    square = np.maximum(a**2 + b**2, 1e-12)
+    foot = -c / square * np.stack([a, b])
+    way = 4 * np.stack([b, -a]) / np.sqrt(square)
+    return np.stack([foot - way, foot + way, np.nan * foot]).transpose(2, 0, 1)
+
+
+def _curve(ends: Float[np.ndarray, "m 3 2"], label: str, role: str) -> Curve:
+    return Curve(ends[..., 0].ravel(), ends[..., 1].ravel(), label, role)
 
 
 def _plane(record: Record) -> Panel:
-    points, p, sets = (record.last(name) for name in ("points", "p", "hypotheses"))
-    good = record.last("good")[sets].all(axis=1)
-    models = record.last("models")
-    sticks = np.stack([points, points + [0, 0.4] * (p / p.max())[:, None], np.nan * points], 1)
+    points, p, models = (record.last(name) for name in ("points", "p", "models"))
+    good = record.last("good")[record.last("hypotheses")].all(axis=1)
+    tops = points + [0, 0.4] * (p / p.max())[:, None]
     marks: list[Mark] = [
-        Curve(*segments(models[~good]), "hypotheses", "ghost"),
-        Curve(*segments(models[good]), "through two good points", "plan"),
-        Curve(*segments(record.last("line")[None]), "true line", "target"),
-        Curve(*sticks.reshape(-1, 2).T, "how likely drawn", "sampling odds"),
+        _curve(segments(models[~good]), "hypotheses", "ghost"),
+        _curve(segments(models[good]), "through two good points", "plan"),
+        _curve(segments(record.last("line")[None]), "true line", "target"),
+        _curve(np.stack([points, tops, np.nan * points], 1), "how likely drawn", "sampling odds"),
         Points(points[:, 0], points[:, 1], "points: drag", "iterates", "points"),
     ]
-    return Panel(
-        "Drag a point", marks, "x", "y", equal=True, x_range=(-1.2, 1.2), y_range=(-1.2, 1.2)
-    )
+    reach = (-1.2, 1.2)
+    return Panel("Drag a point", marks, "x", "y", equal=True, x_range=reach, y_range=reach)
 
 
 def _odds(record: Record) -> Panel:

@@ -32,6 +32,7 @@ from labkit.relaxations.minimal_sets import Kind, fit, soft_count
 from labkit.relaxations.set_draws import draw_sets, log_odds, pair_odds
 
 
+Data = Float[Array, "n d"] | Float[np.ndarray, "n d"]
 ESTIMATORS = ("score function", "weighted fit", "coordinates", "equations")
 
 
@@ -47,20 +48,18 @@ class Exact(NamedTuple):
     gradient: Float[Array, " n"]  # of the mean, in the logits
 
 
-def exact(
-    logits: Float[Array, " n"], data: Float[Array, "n d"], kind: Kind, threshold: Scalar
-) -> Exact:
+def exact(logits: Float[Array, " n"], data: Data, kind: Kind, threshold: Scalar) -> Exact:
     """The expected score of models that two data fix, by all pairs."""
     data, (i, j) = jnp.asarray(data), np.triu_indices(len(logits), 1)
     pairs = data[jnp.stack([i, j], axis=1)]
     scores = soft_count(kind, fit(kind, pairs, jnp.ones_like(pairs[..., 0])), data, threshold)
-    return Exact(scores, *jax.value_and_grad(lambda l: pair_odds(l)[i, j] @ scores)(logits))
+    return Exact(scores, *jax.value_and_grad(lambda of: pair_odds(of)[i, j] @ scores)(logits))
 
 
 def estimates(
     key: Key[Array, ""],
     logits: Float[Array, " n"],
-    data: Float[Array, "n d"],
+    data: Data,
     kind: Kind,
     threshold: Scalar,
     sets: int,
@@ -86,8 +85,8 @@ def estimates(
     (join, scale, weigh), found = jax.grad(total, (0, 1, 2), has_aux=True)(none, ones, ones)
     models, scores = found
     rows = jnp.arange(sets)[:, None]
-    _, back = jax.vjp(lambda l: jax.nn.softmax((l - logits)[None] / tau + noisy / tau), logits)
+    _, back = jax.vjp(lambda of: jax.nn.softmax(((of - logits)[None] + noisy) / tau), logits)
     through = [join, none.at[rows, drawn].set(scale), none.at[rows, drawn].set(weigh)]
     above = (scores - scores.mean()) * sets / (sets - 1)  # the mean of the others
-    slope = jax.grad(lambda l: (above * log_odds(l, drawn)).mean())(logits)
+    slope = jax.grad(lambda of: (above * log_odds(of, drawn)).mean())(logits)
     return jnp.stack([slope, *(back(mask)[0] for mask in through)]), Drawn(drawn, models, scores)

@@ -45,6 +45,7 @@ def moments(
     rows: Scalar | None = None,
 ) -> Float[Array, " order"]:
     """m_1 ... m_order; with `rows`, of the rows where x and y are not 0, so many of them."""
+    x, y, s = jnp.asarray(x), jnp.asarray(y), jnp.asarray(s)
     n = jnp.asarray(len(y) if rows is None else rows, x.dtype)
     ends, chains, found = y[:, None] * x, (n - 1) / 2, []
     for k in range(1, order + 1):

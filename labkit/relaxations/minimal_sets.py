@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from labkit.errors import check_positive, refusal
@@ -147,3 +148,11 @@ def soft_count(
     data = data.reshape((1,) * (h.ndim - 1) + data.shape)
     squares = kind.squares(h[..., None, :], data)
     return jnp.maximum(0.0, 1.0 - squares / threshold**2).sum(axis=-1)
+
+
+def line_points(seed: int, inliers: int = 9, outliers: int = 5) -> Float[np.ndarray, "n 2"]:
+    """Points of y = x / 2 + 0.1, off by 0.04, and then such as fall anywhere."""
+    random = np.random.default_rng(seed)
+    x = np.linspace(-0.9, 0.9, inliers) + random.uniform(-0.08, 0.08, inliers)
+    on = np.stack([x, 0.5 * x + 0.1 + 0.04 * random.normal(size=inliers)], axis=1)
+    return np.concatenate([on, random.uniform(-1, 1, (outliers, 2))]).round(3)

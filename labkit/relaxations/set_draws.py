@@ -34,7 +34,8 @@ def draw_sets(
 def log_odds(logits: Float[Array, " n"], sets: Int[Array, "... k"]) -> Float[Array, "..."]:
     """The log probability to draw these places in this order, without replacement."""
     left: Bool[Array, "... n"] = jnp.ones((*sets.shape[:-1], len(logits)), bool)
-    wide, total = logits.reshape((1,) * (sets.ndim - 1) + logits.shape), 0.0
+    wide = logits.reshape((1,) * (sets.ndim - 1) + logits.shape)
+    total = jnp.zeros(sets.shape[:-1], wide.dtype)
     for place in range(sets.shape[-1]):
         now = sets[..., place]
         total = total + logits[now] - logsumexp(wide, axis=-1, where=left)

@@ -20,57 +20,23 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from labkit.adaptive import Adam, AdamState
 from labkit.claims import Claim
-from labkit.errors import refusal
-from labkit.method import choice, knob, method, replace, size
+from labkit.method import choice, knob, method, size
 from labkit.models.mlp import MLP
 from labkit.record import Record
 from labkit.relaxations.drawn_scores import ESTIMATORS, estimates
 from labkit.relaxations.minimal_sets import KINDS, fit, soft_count
 from labkit.relaxations.set_draws import draw_sets, good_odds
+from labkit.relaxations.two_views import Views, true_matches, two_views
 from labkit.run import run
 from labkit.views import Curve, Mark, Panel, Points, View
 
 
 HOMOGRAPHY = KINDS["homography"]
 NETWORK = MLP((2, 8, 1))
-
-
-class Views(NamedTuple):
-    """Pairs of views: x, y in the one and x', y' in the other, both about from -1 to 1."""
-
-    matches: Float[Array, "pairs n 4"]
-    sides: Float[Array, "pairs n 2"]  # nearness and turn of each match
-    right: Bool[Array, "pairs n"]
-    truth: Float[Array, "pairs 9"]
-
-
-def two_views(seed: int, pairs: int = 8, matches: int = 24, wrong: float = 0.6) -> Views:
-    """Random homographies; right matches are off by 0.01, wrong ones go to another's place."""
-    if not 0 <= wrong <= 1 - 4 / matches:
-        raise refusal("wrong", wrong, f"a share from 0 to {1 - 4 / matches:.2g}: four right ones")
-    random = np.random.default_rng(seed)
-    angle, scale = random.uniform(-0.6, 0.6, pairs), random.uniform(0.7, 1.1, pairs)
-    h = np.zeros((pairs, 3, 3))
-    h[:, 0, 0] = h[:, 1, 1] = scale * np.cos(angle)
-    h[:, 1, 0] = scale * np.sin(angle)
-    h[:, 0, 1] = -h[:, 1, 0]
-    h[:, :2, 2] = random.uniform(-0.2, 0.2, (pairs, 2))
-    h[:, 2, :2], h[:, 2, 2] = random.uniform(-0.2, 0.2, (pairs, 2)), 1.0
-    x = random.uniform(-1, 1, (pairs, matches, 2))
-    right = np.arange(matches) >= round(wrong * matches)
-    source = np.where(right[:, None], x, random.uniform(-1, 1, x.shape))
-    carried = np.concatenate([source, np.ones_like(x[..., :1])], axis=-1) @ h.swapaxes(1, 2)
-    y = carried[..., :2] / carried[..., 2:] + 0.01 * random.normal(size=x.shape)
-    near = random.normal(np.where(right, -0.7, 0.7), 1.0, x.shape[:2])
-    turn = np.where(right, 0.3 * random.normal(size=x.shape[:2]), random.uniform(-2, 2, x.shape[:2]))
-    both = np.concatenate([x, y], axis=-1)
-    given = (both, np.stack([near, turn], axis=-1), h.reshape(-1, 9))
-    matches_, sides, truth = (jnp.asarray(a, jnp.float32) for a in given)
-    return Views(matches_, sides, jnp.broadcast_to(jnp.asarray(right), near.shape), truth)
 
 
 class State(NamedTuple):
@@ -141,13 +107,6 @@ def scored(w: Any, views: Views) -> Float[Array, "pairs n"]:
     return NETWORK.apply(w, sides.reshape(-1, sides.shape[-1])).reshape(sides.shape[:-1])
 
 
-def true_matches(views: Views) -> Float[Array, "n 4"]:
-    """Of one pair: the places where the true homography carries the points."""
-    x = jnp.concatenate([views.matches[:, :2], jnp.ones_like(views.matches[:, :1])], axis=1)
-    y = x @ views.truth.reshape(3, 3).T
-    return jnp.concatenate([x[:, :2], y[:, :2] / y[:, 2:]], axis=1)
-
-
 def example(pairs: int = 8) -> TwoViewSampling:
     """Eight pairs of views to learn from, sixteen others to be judged on."""
     return TwoViewSampling(two_views(0, pairs), two_views(1, 2 * pairs))
@@ -171,8 +130,8 @@ def _matches(record: Record) -> Panel:
     for label, (chosen, role) in kinds.items():
         ends = np.full((chosen.sum(), 3, 2), np.nan)
         ends[:, 0], ends[:, 1] = matches[chosen, :2], matches[chosen, 2:]
-        marks.append(Curve(*ends.reshape(-1, 2).T, label, role))
-        marks.append(Points(*matches[chosen, 2:].T, "", role))
+        marks.append(Curve(ends[..., 0].ravel(), ends[..., 1].ravel(), label, role))
+        marks.append(Points(matches[chosen, 2], matches[chosen, 3], "", role))
     return Panel("Matches of an unseen pair", marks, "x and x'", "y and y'", equal=True)
 
 

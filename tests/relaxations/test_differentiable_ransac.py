@@ -12,9 +12,11 @@ from labkit import check, fan, replace, run
 from labkit.record import Record
 from labkit.relaxations import differentiable_ransac as module
 from labkit.relaxations import two_view_sampling
-from labkit.relaxations.differentiable_ransac import LINE, claim, demo, errors, line_points, say
+from labkit.relaxations.differentiable_ransac import LINE, claim, demo, errors, say
 from labkit.relaxations.drawn_scores import ESTIMATORS, estimates, exact
+from labkit.relaxations.minimal_sets import line_points
 from labkit.relaxations.set_draws import draw_sets
+from labkit.relaxations.two_views import two_views
 
 
 POINTS, T, TAU, SETS = line_points(5), 0.15, 0.7, 32
@@ -80,9 +82,8 @@ def test_straight_through_is_the_slope_of_the_score_in_each_mask():
         ends = [[score_of(*mask(s, e)) for s in (1e-6, -1e-6)] for e in np.eye(14)]
         moved += back @ np.diff(ends, axis=1)[:, 0] / -2e-6
     # Slopes of a score where two near points were drawn are in the hundreds; float32.
-    size = np.linalg.norm(weighted)
-    np.testing.assert_allclose(found[1], weighted, atol=3e-3 * size)
-    np.testing.assert_allclose(found[2], moved, atol=3e-3 * np.linalg.norm(moved))
+    for one, wanted in ((found[1], weighted), (found[2], moved)):
+        np.testing.assert_allclose(one, wanted, atol=float(3e-3 * np.linalg.norm(wanted)))
 
 
 def test_a_mask_on_the_equations_of_a_minimal_set_has_no_slope():
@@ -98,8 +99,10 @@ def test_few_points_or_sets_and_a_bad_tau_are_refused():
         estimates(jr.key(0), jnp.zeros(14), POINTS, LINE, T, SETS, 0.0)
     with pytest.raises(ValueError, match=r"sets = 1 is refused; accepted: 2 or more"):
         estimates(jr.key(0), jnp.zeros(14), POINTS, LINE, T, 1)
-    with pytest.raises(ValueError, match=r"wrong = 0.9 is refused; accepted: a share from 0 to 0.8"):
-        two_view_sampling.two_views(0, wrong=0.9)
+    with pytest.raises(
+        ValueError, match=r"wrong = 0.9 is refused; accepted: a share from 0 to 0.8"
+    ):
+        two_views(0, wrong=0.9)
 
 
 def test_exact_training_draws_good_pairs():
@@ -150,7 +153,7 @@ def test_the_claim_refuses_a_turned_sign_and_a_mask_that_does_not_cancel():
 
 
 def test_right_matches_are_carried_by_the_true_homography():
-    views = two_view_sampling.two_views(2, pairs=3)
+    views = two_views(2, pairs=3)
     for matches, right, truth in zip(views.matches, views.right, views.truth, strict=True):
         carried = np.asarray(truth).reshape(3, 3) @ np.c_[matches[:, :2], np.ones(24)].T
         off = np.linalg.norm(carried[:2].T / carried[2:].T - matches[:, 2:], axis=1)
@@ -228,7 +231,7 @@ def test_uniform_draws_find_as_many_pairs_as_those_of_another_library():
     from skimage.measure import ransac
     from skimage.transform import ProjectiveTransform
 
-    views = two_view_sampling.two_views(1, 40)
+    views = two_views(1, 40)
     found = []
     for pair in range(40):
         x, y = np.split(np.asarray(views.matches[pair], float), 2, axis=1)

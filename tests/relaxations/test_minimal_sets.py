@@ -104,7 +104,7 @@ def test_the_weights_of_a_minimal_set_have_no_slope_but_those_of_others_have():
 def test_a_circle_through_points_of_a_line_is_that_line():
     x = np.linspace(-1, 1, 9)[:, None] * [1, 1] + [0, 0.1]
     h = fitted(KINDS["circle"], x, np.ones(9))
-    far = x + [0, 0.5 * np.sqrt(2)]  # half a unit off
+    far = x + np.array([0, 0.5 * np.sqrt(2)])  # half a unit off
     wanted = counted(KINDS["circle"], h, x, 1.0), counted(KINDS["circle"], h, far, 1.0)
     np.testing.assert_allclose(wanted, [9, 9 * 0.75], atol=1e-3)
 
