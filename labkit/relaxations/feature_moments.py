@@ -17,7 +17,6 @@ The order is how many k there are.  Moments of high order scatter, the more so t
 samples and the more the features.
 """
 
-from functools import cache
 from typing import Any
 
 import jax
@@ -29,7 +28,6 @@ from jaxtyping import Array, Float, Key
 from labkit.errors import refusal
 from labkit.method import Scalar, knob, pytree, size
 from labkit.record import Record
-from labkit.run import run
 from labkit.sweep import Sweep, sweep
 from labkit.views import Band, Curve, Mark, Panel, View
 
@@ -106,12 +104,6 @@ class Learnability:
 def example() -> Sweep:
     """Twenty features, of 4 to 60 samples."""
     return sweep(Learnability(), over=jnp.arange(4.0, 61.0, 4.0), name="samples")
-
-
-@cache
-def demo() -> Record:
-    """The example: 400 data sets of each size."""
-    return run(example())
 
 
 def _against_samples(record: Record) -> Panel:

@@ -13,7 +13,6 @@ A homography is found where it carries the right matches to within the threshold
 places, in the mean.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +30,6 @@ from labkit.relaxations.drawn_scores import ESTIMATORS, estimates
 from labkit.relaxations.minimal_sets import KINDS, fit, soft_count
 from labkit.relaxations.set_draws import draw_sets, good_odds
 from labkit.relaxations.two_views import Views, true_matches, two_views
-from labkit.run import run
 from labkit.views import Curve, Mark, Panel, Points, View
 
 
@@ -110,12 +108,6 @@ def scored(w: Any, views: Views) -> Float[Array, "pairs n"]:
 def example(pairs: int = 8) -> TwoViewSampling:
     """Eight pairs of views to learn from, sixteen others to be judged on."""
     return TwoViewSampling(two_views(0, pairs), two_views(1, 2 * pairs))
-
-
-@cache
-def demo() -> Record:
-    """The example over 150 steps."""
-    return run(example(), 150, every=10)
 
 
 def _matches(record: Record) -> Panel:

@@ -216,11 +216,10 @@ def test_the_line_found_is_as_good_as_other_robust_fits():
 
 @pytest.mark.slow
 def test_sampling_learned_on_some_views_finds_others():
-    two_view_sampling.claim(two_view_sampling.demo()).check()
-    assert "uniform: 0.020" in two_view_sampling.say(two_view_sampling.demo())
-    for key in (1, 2):
+    for key in (0, 1, 2):
         record = run(two_view_sampling.example(), 150, every=10, key=key)
-        assert two_view_sampling.claim(record).holds
+        two_view_sampling.claim(record).check()
+        assert "uniform: 0.020" in two_view_sampling.say(record)
     for name in ("weighted fit", "equations"):
         other = replace(two_view_sampling.example(), {"estimator": name})
         assert not two_view_sampling.claim(run(other, 150, every=10)).holds

@@ -86,7 +86,7 @@ def test_coefficients_turn_the_powers_into_lambda():
 
 
 def test_from_fewer_samples_than_features_the_estimate_has_no_bias():
-    record = feature_moments.demo()
+    record = run(feature_moments.example())
     z = (record["mean"] - record["truth"]) / (record["deviation"] / np.sqrt(400))
     assert np.abs(z).max() < 4  # of 15 sizes
     below = record["samples"] < record["features"]
