@@ -85,11 +85,13 @@ from labkit.relaxations import (
     feature_gradients,
     feature_moments,
     feature_tables,
+    gathered_points,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
     neural_ndcg,
     neural_sort,
+    partition_entropy,
     perturbed_argmax,
     score_function,
     sinkhorn_sort,
@@ -503,6 +505,16 @@ ALL = {
     "feature_gradients": Case(
         feature_gradients.FeatureGradients(feature_tables.planted(0, 20, 6, 2), order=2),
         feature_gradients.views,
+        "relaxations",
+    ),
+    "partition_entropy": Case(
+        partition_entropy.PartitionEntropy(jnp.sin(3.0 * jnp.arange(12.0)), runs=6),
+        partition_entropy.views,
+        "relaxations",
+    ),
+    "gathered_points": Case(
+        gathered_points.GatheredPoints(jnp.sin(jnp.arange(16.0)).reshape(8, 2), anchors=3),
+        gathered_points.views,
         "relaxations",
     ),
     "soft_sort": Case(

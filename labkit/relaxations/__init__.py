@@ -20,5 +20,5 @@ quantile_actor_search;
 gates and rounding: trainable_gate, group_sparse_envelope, feature_gradients, learned_rounding,
 boolean_programs, relaxed_programs;
 topology: simple_points, soft_skeleton, signed_measures, multiparameter_persistence,
-range_partitions, partition_entropy.
+range_partitions, partition_entropy, gathered_points.
 """

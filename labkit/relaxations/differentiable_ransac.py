@@ -140,13 +140,12 @@ def _curve(ends: Float[np.ndarray, "m 3 2"], label: str, role: str) -> Curve:
 def _plane(record: Record) -> Panel:
     points, p, models = (record.last(name) for name in ("points", "p", "models"))
     good = record.last("good")[record.last("hypotheses")].all(axis=1)
-    tops = points + [0, 0.4] * (p / p.max())[:, None]
+    size = 0.15 + 0.85 * p / p.max()  # a point that is never drawn can still be caught
     marks: list[Mark] = [
         _curve(segments(models[~good]), "hypotheses", "ghost"),
         _curve(segments(models[good]), "through two good points", "plan"),
         _curve(segments(record.last("line")[None]), "true line", "target"),
-        _curve(np.stack([points, tops, np.nan * points], 1), "how likely drawn", "sampling odds"),
-        Points(points[:, 0], points[:, 1], "points: drag", "iterates", "points"),
+        Points(points[:, 0], points[:, 1], "points, by p: drag", "iterates", "points", size),
     ]
     reach = (-1.2, 1.2)
     return Panel("Drag a point", marks, "x", "y", equal=True, x_range=reach, y_range=reach)
