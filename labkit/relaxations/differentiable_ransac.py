@@ -2,12 +2,15 @@
 
     sets of k data drawn by logits l (`set_draws`),     h = the model through a set
     score(h) = sum_i max(0, 1 - r_i^2 / threshold^2)
-    l  <-  Adam on  - mean over the sets of score(h)
+    l  <-  (1 - forgetting) l + the step of Adam on  - mean over the sets of score(h)
 
 The mean over all hypotheses, not the best of them, so that good sets become probable.  For a
 line there are few pairs, and the exact gradient is a sum over all of them.  Otherwise it is
 estimated from the sets drawn (`drawn_scores`): by the score function, which has no bias, or
 straight through the model by one of three masks, which has.
+
+A step of Adam is about lr long: forgetting keeps all logits within lr / forgetting of 0, from
+where they come back within some tens of steps when the data change.
 
 What to look for: the odds of a good pair go to 1; drag points off the line and on it.
 
@@ -53,6 +56,9 @@ class DifferentiableRansac:
     threshold: float = knob(0.15, 0.03, 0.6, log=True, live=True, about="of a distance")
     tau: float = knob(1.0, 0.1, 10.0, log=True, live=True, about="softness of the mask")
     lr: float = knob(0.1, 0.01, 1.0, log=True, live=True, about="of Adam")
+    forgetting: float = knob(
+        0.02, 0.0, 0.1, live=True, within=(0.0, 0.99), about="share of the logits lost in a step"
+    )
     hypotheses: int = size(32, 2, 200, about="drawn at a step")
 
     def check(self) -> None:
@@ -70,7 +76,7 @@ class DifferentiableRansac:
         else:
             gradient = self._drawn(state)[0][ESTIMATORS.index(self.estimator)]
         updates, rule = Adam(self.lr).update(-gradient, state.rule)
-        return State(state.logits + updates, rule, key)
+        return State((1 - self.forgetting) * state.logits + updates, rule, key)
 
     def observe(self, state: State) -> dict[str, Any]:
         good = LINE.squares(self.line[None], self.points) < self.threshold**2

@@ -17,6 +17,7 @@ from labkit.relaxations.drawn_scores import ESTIMATORS, estimates, exact
 from labkit.relaxations.minimal_sets import line_points
 from labkit.relaxations.set_draws import draw_sets
 from labkit.relaxations.two_views import two_views
+from labkit.run import Run
 
 
 POINTS, T, TAU, SETS = line_points(5), 0.15, 0.7, 32
@@ -113,6 +114,22 @@ def test_exact_training_draws_good_pairs():
     np.testing.assert_allclose(record.last("p").sum(), 1, rtol=1e-5)
 
 
+def test_after_both_drawn_points_are_dragged_off_only_what_forgets_finds_another_pair():
+    odds = []
+    for forgetting in (0.0, 0.02):
+        method = replace(module.example(), {"forgetting": forgetting})
+        learning = Run(method, 1300)
+        learning.advance(301)
+        moved = np.array(method.points)
+        moved[1], moved[7] = (-0.6, 0.5), (0.6, -0.4)
+        learning.turn(replace(method, {"points": moved}))
+        learning.advance(1000)
+        odds.append(learning.record.last("P_good"))
+    # No draw decides the steps of exact training: these are 1e-8 and 0.97.
+    assert odds[0] < 0.01
+    assert odds[1] > 0.9
+
+
 def test_the_score_function_has_no_bias_and_what_goes_through_the_model_has():
     """9,600 sets: by each entry's own deviation, 300 times measured."""
     record = demo()
@@ -125,7 +142,7 @@ def test_the_score_function_has_no_bias_and_what_goes_through_the_model_has():
 
 def test_the_claim_holds_on_the_demonstration():
     claim(demo()).check()
-    assert "a pair is good with probability 1.000" in say(demo())
+    assert "a pair is good with probability 0.99" in say(demo())
 
 
 def changed(**columns):
