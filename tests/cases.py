@@ -84,8 +84,12 @@ from labkit.relaxations import (
     comparison,
     confusion_loss,
     darts,
+    differentiable_ransac,
     envelope_path,
     error_free_sort,
+    feature_gradients,
+    feature_moments,
+    feature_tables,
     filtered_graphs,
     gate_microscope,
     gathered_points,
@@ -134,6 +138,8 @@ from labkit.relaxations import (
     transport_pooling,
     transport_problems,
     transportable_structure,
+    two_view_sampling,
+    two_views,
 )
 from labkit.relaxations.cell_search import CellSearch, race
 from labkit.relaxations.hidden_units import digit_units
@@ -652,6 +658,40 @@ ALL = {
     "robust_darts": Case(
         robust_darts.RobustDarts(CellSearch(small(("noise", "tanh"))), **PLAIN),
         [race(("noise", "tanh")), *robust_darts.views[1:]],
+        "relaxations",
+    ),
+    "differentiable_ransac": Case(
+        replace(
+            differentiable_ransac.example(),
+            {
+                "hypotheses": 2,
+                "points": jnp.array([[-0.9, -0.3], [0.0, 0.1], [0.8, 0.5], [0.3, -0.7]]),
+            },
+        ),
+        differentiable_ransac.views,
+        "relaxations",
+    ),
+    "two_view_sampling": Case(
+        two_view_sampling.TwoViewSampling(
+            two_views.two_views(0, 1, 10),
+            two_views.two_views(1, 1, 10),
+            hypotheses=2,
+        ),
+        two_view_sampling.views,
+        "relaxations",
+    ),
+    "feature_moments": Case(
+        sweep(
+            feature_moments.Learnability(features=3, most=9, repeats=2),
+            jnp.arange(2.0, 10.0),
+            "samples",
+        ),
+        feature_moments.views,
+        "relaxations",
+    ),
+    "feature_gradients": Case(
+        feature_gradients.FeatureGradients(feature_tables.planted(0, 20, 6, 2), order=2),
+        feature_gradients.views,
         "relaxations",
     ),
     "soft_sort": Case(
