@@ -6,7 +6,8 @@ method with a picture of its own writes one; `lines`, `path`, `heat`, `bars` and
 usual.
 
 The `role` of a mark names what it shows ("loss", "threshold"): the same thing has the same
-colour in every picture.  A mark with `edits` is dragged: it moves that array field.
+colour in every picture.  A mark with `edits` changes that array field under the hand: points are
+dragged, a raster is painted, nodes of a graph are joined.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,8 @@ class Points(NamedTuple):
     """Dots.  With `edits`, point i is dragged to change row i of that array field.
 
     A field of two numbers is one point; a field [n] is n points (i, value), dragged in y;
-    a field [n, 2] is n points.
+    a field [n, 2] is n points.  `weight` [n], from 0 to 1, is the area of each dot as a share of
+    the largest.
     """
 
     x: np.ndarray  # [n]
@@ -48,6 +50,7 @@ class Points(NamedTuple):
     label: str = ""
     role: str = ""
     edits: str = ""
+    weight: np.ndarray | None = None  # [n]
 
 
 class Arrows(NamedTuple):
@@ -71,12 +74,17 @@ class Bars(NamedTuple):
 
 
 class Raster(NamedTuple):
-    """A field as coloured cells; z[i, j] is at (x[j], y[i]), NaN where not known yet."""
+    """A field as coloured cells; z[i, j] is at (x[j], y[i]), NaN where not known yet.
+
+    With `edits`, the pointer paints cells of that field [rows, columns]: they become 1, or 0
+    where a stroke begins on a cell that is 0.5 or more.
+    """
 
     z: np.ndarray  # [rows, columns]
     x: np.ndarray  # [columns]
     y: np.ndarray  # [rows]
     label: str = ""  # beside the colour bar
+    edits: str = ""
 
 
 class Contour(NamedTuple):
@@ -107,7 +115,12 @@ class Mesh(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Nodes joined by edges."""
+    """Nodes joined by edges.
+
+    With `edits`, to drag from one node to another joins them, or parts them: the entry of that
+    adjacency matrix [n, n] becomes 1, or 0 where it was 0.5 or more.  Edges are `directed` from
+    the first node to the second; otherwise both entries change.
+    """
 
     x: np.ndarray  # [n]
     y: np.ndarray  # [n]
@@ -115,6 +128,8 @@ class Graph(NamedTuple):
     names: Sequence[str] = ()  # [n]
     label: str = ""
     role: str = ""
+    edits: str = ""
+    directed: bool = False
 
 
 class Image(NamedTuple):

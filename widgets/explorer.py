@@ -23,6 +23,7 @@ from labkit.render.text import describe
 from labkit.run import blank
 from labkit.views import Panel, Points, View
 from widgets.controls import Controls
+from widgets.gestures import Edit, edited
 from widgets.live_view import LiveView, hear_at_once
 from widgets.player import Player
 from widgets.scrubber import Scrubber
@@ -213,21 +214,14 @@ class Explorer(ipywidgets.VBox):
         except (ValueError, IndexError, TypeError, ArithmeticError):
             return [Panel(type(method).__name__, [])]
 
-    def _edited(self, field: str, index: int, x: float, y: float, final: bool) -> None:
-        """A person dragged point `index` of the array `field` to (x, y)."""
-        del final
-        [name] = resolve(self.method, {field: None})
+    def _edited(self, edit: Edit) -> None:
+        """A hand changed the array behind a mark."""
+        [name] = resolve(self.method, {edit.field: None})
         known = fields(self.method)[name]
-        value = np.array(known.value, float)
         with self._drawing:
             marks = [m for p in self._panels for m in p.marks if isinstance(m, Points)]
-        alone = any(len(m.x) == 1 for m in marks if m.edits == field)
-        if value.shape == (2,) and alone:
-            value[:] = x, y
-        elif value.ndim == 1:
-            value[index] = y
-        else:
-            value[index] = x, y
+        alone = any(len(m.x) == 1 for m in marks if m.edits == edit.field)
+        value = edited(known.value, edit, alone=alone)
         self.turn({name: np.clip(value, known.low, known.high)})
 
 

@@ -7,7 +7,6 @@ const WAIT = 30_000; // ms to wait for plotly.js before another view may ask for
 const AGAIN = 2_000; // ms between attempts
 const SLOW = 500; // ms between draws in 3-D, which may take as long themselves without a GPU
 const REST = 700; // ms without a frame after which a screen reader is told the words
-const REACH = 15; // px around a point that take hold of it: a fingertip's worth
 const NARROW = 320; // px, below which the figure is scrolled rather than squeezed
 const SPACE = ["surface", "mesh3d", "scatter3d"];
 
@@ -27,6 +26,10 @@ const STYLE = `
 .labkit-live .labkit-ring {
   position: absolute; width: 22px; height: 22px; margin: -13px 0 0 -13px; border-radius: 50%;
   border: 2px solid var(--jp-brand-color1, #0072b2); pointer-events: none; display: none;
+}
+.labkit-live .labkit-line {
+  position: absolute; height: 0; border-top: 2px dashed var(--jp-brand-color1, #0072b2);
+  transform-origin: 0 0; pointer-events: none; display: none;
 }
 .labkit-live.labkit-near .draglayer * { cursor: grab !important; }
 .labkit-live.labkit-held, .labkit-live.labkit-held * { cursor: grabbing !important; }
@@ -209,16 +212,17 @@ function show(model, el, store, signal) {
     return part;
   };
   const style = Object.assign(document.createElement("style"), { textContent: STYLE });
-  const box = make("labkit-box"); // the figure's corner: the ring is placed from it
+  const box = make("labkit-box"); // the figure's corner: ring and line are placed from it
   let figure = make("labkit-figure");
   const ring = make("labkit-ring");
+  const line = make("labkit-line");
   const note = make("labkit-note", { role: "status" });
   // What is seen changes with each frame; a screen reader would drown in that, so it hears
   // only what stands still.
   const words = make("labkit-words", { "aria-hidden": "true" });
   const spoken = make("labkit-spoken", { "aria-live": "polite" });
   box.style.position = "relative";
-  box.append(figure, ring);
+  box.append(figure, ring, line);
   el.classList.add("labkit-live");
   el.setAttribute("role", "group"); // not "img", which would hide the buttons of the figure
   el.replaceChildren(style, note, box, words, spoken);
@@ -358,7 +362,7 @@ function show(model, el, store, signal) {
   });
   sizes.observe(el);
   const edited = (edit) => say(model, { kind: "edit", ...edit });
-  dragging(box, ring, el, () => figure, store, signal, edited);
+  hands(box, ring, line, el, () => figure, store, signal, edited);
   const view = { draw };
   store.views.add(view);
   signal.addEventListener("abort", () => {
@@ -384,100 +388,6 @@ function settle(figure) {
     const gl = canvas.getContext("webgl") ?? canvas.getContext("webgl2");
     gl?.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
   }
-}
-
-// ---- dragging points ----
-
-function dragging(box, ring, el, shown, store, signal, send) {
-  let held = null; // the point that is dragged: edit, index, and how far from it it was taken
-  let place = null; // where the pointer was last seen
-  let queued = false;
-
-  const axes = (edit) => {
-    const full = shown()._fullLayout;
-    const axis = (name) => full?.[`${name[0]}axis${name.slice(1)}`];
-    const [x, y] = [axis(edit.xaxis), axis(edit.yaxis)];
-    return x?._length && y?._length ? { x, y } : null;
-  };
-
-  const within = (event) => {
-    const corner = box.getBoundingClientRect();
-    return { left: event.clientX - corner.left, top: event.clientY - corner.top };
-  };
-
-  const nearest = (at) => {
-    let best = null;
-    let reach = REACH;
-    for (const edit of store.structure?.edits ?? []) {
-      const trace = shown()._fullData?.[edit.trace];
-      const on = axes(edit);
-      if (!on || trace?.visible !== true) continue; // hidden by its legend
-      for (let index = 0; index < trace.x.length; index++) {
-        const left = on.x._offset + on.x.d2p(trace.x[index]) - at.left;
-        const top = on.y._offset + on.y.d2p(trace.y[index]) - at.top;
-        const distance = Math.hypot(left, top);
-        if (distance <= reach) [best, reach] = [{ edit, index, left, top }, distance];
-      }
-    }
-    return best;
-  };
-
-  const report = (final) => {
-    const on = axes(held.edit);
-    if (!on) return;
-    const inside = (axis, at) => Math.min(Math.max(at - axis._offset, 0), axis._length);
-    const left = inside(on.x, place.left + held.left);
-    const top = inside(on.y, place.top + held.top);
-    // The ring answers at once; the point itself follows when the kernel has spoken.
-    ring.style.left = `${left + on.x._offset}px`;
-    ring.style.top = `${top + on.y._offset}px`;
-    const [x, y] = [on.x.p2d(left), on.y.p2d(top)];
-    send({ field: held.edit.field, index: held.index, x, y, final });
-  };
-
-  const stop = (event) => {
-    event.preventDefault();
-    event.stopImmediatePropagation();
-  };
-  const take = (event) => {
-    if (event.button !== 0 || !event.isPrimary) return;
-    place = within(event);
-    held = nearest(place);
-    if (!held) return;
-    stop(event);
-    box.setPointerCapture(event.pointerId);
-    el.classList.add("labkit-held");
-  };
-  const move = (event) => {
-    place = within(event);
-    if (!held) {
-      el.classList.toggle("labkit-near", event.buttons === 0 && nearest(place) !== null);
-      return;
-    }
-    held.moved = true;
-    ring.style.display = "block";
-    if (queued) return;
-    queued = true;
-    requestAnimationFrame(() => {
-      queued = false;
-      if (held) report(false);
-    });
-  };
-  const drop = () => {
-    if (held?.moved) report(true);
-    held = null;
-    el.classList.remove("labkit-held");
-    ring.style.display = "none";
-  };
-  // While a point is held plotly must see neither the mouse nor the finger: it would zoom.
-  const shield = (event) => held && stop(event);
-  const options = { capture: true, passive: false, signal };
-  box.addEventListener("pointerdown", take, options);
-  box.addEventListener("pointermove", move, options);
-  box.addEventListener("pointerup", drop, options);
-  box.addEventListener("pointercancel", drop, options);
-  box.addEventListener("mousedown", shield, options);
-  box.addEventListener("touchstart", shield, options);
 }
 
 export default () => {

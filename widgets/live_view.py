@@ -21,14 +21,13 @@ import numpy as np
 import traitlets
 
 from labkit.render.plotly import CONFIG, Spec, structure_key
+from widgets.gestures import Edit
 
 
 IN_FLIGHT = 2  # frames not yet drawn; more would queue up ahead of a click on Stop
 SILENCE = 0.5  # seconds without an acknowledgement after which there may be no page
 PULSE = 1.0  # seconds between frames that nobody acknowledges
 
-# What a person does to a point: field, index of the point, x, y, whether it was let go.
-Edit = Callable[[str, int, float, float, bool], None]
 
 _views = itertools.count()  # the kernel's first view, number 0, brings plotly.js
 
@@ -41,7 +40,10 @@ class LiveView(anywidget.AnyWidget):
     """
 
     # As text: a path would be watched by a signal that keeps every view for ever.
-    _esm = Path(__file__).with_name("live_view.js").read_text(encoding="utf-8")
+    _esm = "\n".join(
+        Path(__file__).with_name(name).read_text(encoding="utf-8")
+        for name in ("hands.js", "live_view.js")
+    )
     boot = traitlets.Bytes().tag(sync=True)  # plotly.js, on its way to the page
     first = traitlets.Dict().tag(sync=True)  # the first frame, on its way to the page
     # Not synchronized: a page holds such changes back until its last one is answered.
@@ -54,7 +56,7 @@ class LiveView(anywidget.AnyWidget):
         self._seq, self._acked, self._over = 1, 0, False
         self._heard = self._pushed = time.monotonic()
         self._served: dict[str, float] = {}
-        self._edits: list[Edit] = []
+        self._edits: list[Callable[[Edit], None]] = []
         self._keep(spec, words)
         head, buffers = self._whole()
         boot = plotly_js() if next(_views) == 0 else b""
@@ -97,8 +99,8 @@ class LiveView(anywidget.AnyWidget):
             silent = now - self._heard >= SILENCE and now - self._pushed >= PULSE
             return self.in_flight < IN_FLIGHT or silent
 
-    def on_edit(self, callback: Edit) -> None:
-        """Call this with field, index, x, y and whether it was let go, as a point is dragged."""
+    def on_edit(self, callback: Callable[[Edit], None]) -> None:
+        """Call this with what a hand does to the figure, while it does it."""
         self._edits.append(callback)
 
     def close(self) -> None:
@@ -143,9 +145,10 @@ class LiveView(anywidget.AnyWidget):
             LiveView.page_theme = content["theme"]
             self.theme, self.width = content["theme"], int(content["width"])
         elif kind == "edit":
-            where = int(content["index"]), float(content["x"]), float(content["y"])
+            at, to = map(int, content["at"]), map(float, content["to"])
+            edit = Edit(content["gesture"], content["field"], tuple(at), tuple(to))
             for callback in list(self._edits):
-                callback(content["field"], *where, bool(content["final"]))
+                callback(edit)
 
     def _serve(self, page: str) -> None:
         # A page asks again while a cell is busy, and all its questions arrive together.

@@ -111,6 +111,11 @@ def _points(mark: Points, at: Setting) -> Drawn:
     x, y = shapes.array(mark.x), shapes.array(mark.y)
     if _in_space(at):
         at.axes.plot(x, y, shapes.drape(at.panel, mark), **style | {"zorder": 6})
+    elif mark.weight is not None:
+        look_ = {"color": at.style.color, "marker": MARKERS[at.style.marker]}
+        edge = {"edgecolors": at.theme.background, "linewidths": 1, "zorder": style["zorder"]}
+        seen = _seen(x, at.panel.log_x), _seen(y, at.panel.log_y)
+        at.axes.scatter(*seen, s=13**2 * shapes.weights(mark.weight), **look_, **edge)
     else:
         at.axes.plot(_seen(x, at.panel.log_x), _seen(y, at.panel.log_y), **style)
     return Drawn(Line2D([], [], **style))
@@ -156,7 +161,7 @@ def _raster(mark: Raster, at: Setting) -> Drawn:
     z = np.ma.masked_invalid(shapes.array(mark.z))
     if not z.size:
         return Drawn()
-    low, high = shapes.span(z.filled(np.nan))
+    low, high = (0.0, 1.0) if mark.edits else shapes.span(z.filled(np.nan))
     x = shapes.cell_edges(mark.x, at.panel.log_x)
     y = shapes.cell_edges(mark.y, at.panel.log_y)
     look_: dict[str, Any] = {"cmap": colors(), "norm": Normalize(low, high), "rasterized": True}
@@ -205,6 +210,11 @@ def _graph(mark: Graph, at: Setting) -> Drawn:
     x, y = shapes.array(mark.x), shapes.array(mark.y)
     lines = shapes.links(x, mark.edges), shapes.links(y, mark.edges)
     at.axes.plot(*lines, color=at.theme.ghost, linewidth=1.2, linestyle="-", marker="", zorder=2)
+    if mark.directed:
+        for start, end in np.reshape(np.asarray(mark.edges, int), (-1, 2)):
+            ends = {"xytext": (x[start], y[start]), "xy": (x[end], y[end])}
+            arrow = {"arrowstyle": "-|>", "color": at.theme.ghost, "shrinkB": 6, "zorder": 2}
+            at.axes.annotate("", **ends, arrowprops=arrow | {"mutation_scale": 14})
     style: dict[str, Any] = {
         "color": at.style.color,
         "linestyle": "none",

@@ -19,7 +19,7 @@ from labkit.render import plotly_layout as place
 from labkit.render.look import Theme
 from labkit.render.page import Cell, Page
 from labkit.render.plotly_marks import Setting, escape, traces
-from labkit.views import Bars, Panel, Points, Text
+from labkit.views import Bars, Graph, Panel, Points, Raster, Text
 
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ CONFIG = {
         "autoScale2d",
     ],
 }
+GESTURES = {Points: "drag", Raster: "paint", Graph: "join"}  # of marks with `edits`
 BUTTONS = 26  # pixels above the titles, where plotly's buttons appear
 
 
@@ -49,7 +50,8 @@ class Spec(NamedTuple):
     `arrays[trace, attribute]` is float32 [n] or [rows, columns]; an attribute may be a path
     ("marker.size").  `texts[path]` is a string, or a list of strings or numbers, that belongs
     into the layout ("annotations[0].text", "xaxis.range") or, where the path begins with
-    "data[i].", into trace i.  `edits` names what can be dragged: trace, field, xaxis, yaxis.
+    "data[i].", into trace i.  `edits` names what changes under the hand: gesture, trace, field,
+    xaxis, yaxis.
     """
 
     data: list[dict]
@@ -131,9 +133,12 @@ def _marks(
             continue
         bar = place.bar(strips[i], page.label_of(panel, i), room) if i in strips else None
         pattern = look.PATTERNS[bars.index(i) % len(look.PATTERNS)] if i in bars else ""
-        if isinstance(mark, Points) and mark.edits and "xaxis" in axes:
-            made.edits.append({"trace": len(made.data), "field": mark.edits} | axes)
+        field = getattr(mark, "edits", "")
         for trace in traces(mark, Setting(panel, theme, styles[roles[i]], bar, pattern)):
+            if field and trace.named and "xaxis" in axes:
+                gesture = GESTURES[type(mark)]
+                edit = {"gesture": gesture, "trace": len(made.data), "field": field} | axes
+                made.edits.append(edit | {"directed": getattr(mark, "directed", False)})
             named = {"name": escape(getattr(mark, "label", "")), "showlegend": False}
             if i in columns and trace.named:
                 lines = page.label_lines(page.label_of(panel, i), cell.legend.width / cell.columns)

@@ -101,6 +101,8 @@ def _points(mark: Points, at: Setting) -> list[Trace]:
     marker = {"color": at.style.color, "symbol": at.style.marker, "size": 14 if mark.edits else 9}
     marker["line"] = {"color": at.theme.background, "width": 1.5}
     arrays = {"x": mark.x, "y": mark.y}
+    if mark.weight is not None:
+        arrays["marker.size"] = 18 * np.sqrt(shapes.weights(mark.weight))
     if _in_space(at.panel):
         marker |= {"symbol": "circle", "size": 6}
         fixed = {"type": "scatter3d", "mode": "markers", "marker": marker}
@@ -159,6 +161,8 @@ def _raster(mark: Raster, at: Setting) -> list[Trace]:
         "showscale": at.bar is not None,
         "hoverongaps": False,
     }
+    if mark.edits:  # painted with 0 and 1: colours must not follow what is there
+        fixed |= {"zmin": 0, "zmax": 1}
     if at.bar:
         fixed["colorbar"] = at.bar
     return [Trace(fixed, _field(mark))]
@@ -207,6 +211,11 @@ def _graph(mark: Graph, at: Setting) -> list[Trace]:
         "hoverinfo": "skip",
     }
     places = {"x": shapes.links(mark.x, mark.edges), "y": shapes.links(mark.y, mark.edges)}
+    if mark.directed:
+        lines |= {"mode": "lines+markers"}
+        lines["marker"] = {"symbol": "arrow", "angleref": "previous", "color": at.theme.ghost}
+        places = dict(zip("xy", shapes.arrowheads(mark.x, mark.y, mark.edges), strict=True))
+        places["marker.size"] = np.tile([0.0, 11.0, 0.0, 0.0], len(places["x"]) // 4)
     nodes = {
         "type": "scatter",
         "mode": "markers+text",

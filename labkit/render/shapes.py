@@ -35,6 +35,21 @@ def links(places: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return broken(array(places)[edges[:, 0]], array(places)[edges[:, 1]])
 
 
+def arrowheads(
+    x: np.ndarray, y: np.ndarray, edges: np.ndarray, at: float = 0.8
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same with a stop on the way, where the head of an arrow belongs; both coordinates."""
+    edges = np.asarray(edges, int).reshape(-1, 2)
+    ends = [(array(places)[edges[:, 0]], array(places)[edges[:, 1]]) for places in (x, y)]
+    across, up = (broken(a, a + at * (b - a), b) for a, b in ends)
+    return across, up
+
+
+def weights(given: np.ndarray) -> np.ndarray:
+    """Areas of dots as shares of the largest, none too small to be seen."""
+    return np.clip(np.nan_to_num(array(given)), 0.02, 1.0)
+
+
 def limits(wanted: tuple[float, float] | None) -> tuple[float, float] | None:
     """The range of an axis, or None where it is not known, as in a first picture without data."""
     known = wanted is not None and bool(np.isfinite(np.asarray(wanted, float)).all())

@@ -326,14 +326,19 @@ class Widget:
 
     def point(self, trace: int, index: int = 0) -> tuple[float, float]:
         """Where in the page a point of the figure is, in pixels."""
+        arrays = self.arrays()
+        return self.spot(trace, arrays[trace, "x"][index], arrays[trace, "y"][index])
+
+    def spot(self, trace: int, x: float, y: float) -> tuple[float, float]:
+        """Where in the page (x, y) is, on the axes of a trace, in pixels."""
         left, top = self._plot(
-            "(el, [trace, index]) => { const {x, y, xaxis, yaxis} = el._fullData[trace];"
+            "(el, [trace, x, y]) => { const {xaxis, yaxis} = el._fullData[trace];"
             " const axis = name => el._fullLayout[name[0] + 'axis' + name.slice(1)];"
             " const [across, up] = [axis(xaxis), axis(yaxis)];"
             " const corner = el.getBoundingClientRect();"
-            " return [corner.left + across._offset + across.d2p(x[index]),"
-            " corner.top + up._offset + up.d2p(y[index])]; }",
-            [trace, index],
+            " return [corner.left + across._offset + across.d2p(x),"
+            " corner.top + up._offset + up.d2p(y)]; }",
+            [trace, float(x), float(y)],
         )
         return left, top
 
@@ -344,6 +349,14 @@ class Widget:
         self.page.mouse.move(left, top)
         self.page.mouse.down()
         self.page.mouse.move(left + right, top + down, steps=8)
+        self.page.mouse.up()
+
+    def stroke(self, *places: tuple[float, float]) -> None:
+        """Go with the pointer down through these places of the figure, in pixels of the page."""
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=4)
         self.page.mouse.up()
 
     def _plot(self, script: str, argument: Any = None) -> Any:

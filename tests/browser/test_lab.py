@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import board
 import numpy as np
 import pytest
 
@@ -181,6 +182,25 @@ def test_a_start_that_is_dragged_moves_the_path_and_the_boxes(bench):
     assert arrays[starts, "y"] == pytest.approx([v], rel=1e-5)
     record = run(replace(surface_descent.example(), {"w0": [u, v]}))
     assert_shows(widget, record, surface_descent.views)
+
+
+def test_cells_are_painted_and_nodes_joined_with_the_mouse(bench):
+    source = Path(board.__file__).read_text(encoding="utf-8")
+    widget = bench.show(source + "\nexplorer = Explorer(board(), views); explorer")
+    widget.settle()
+    widget.view.scroll_into_view_if_needed()
+    at = lambda column, row: widget.spot(0, column, row)
+    widget.stroke(at(1, 1), at(4, 1))  # four cells, in fewer steps
+    painted = lambda: np.argwhere(widget.arrays()[0, "z"]).tolist()
+    widget.wait_until(lambda: painted() == [[1, 1], [1, 2], [1, 3], [1, 4]], "a stroke is painted")
+    widget.stroke(at(2, 1), at(2, 1))  # a click on what is painted takes it away
+    widget.wait_until(lambda: painted() == [[1, 1], [1, 3], [1, 4]], "a cell is erased")
+    nodes = max(trace for trace, _ in widget.arrays())
+    widget.stroke(widget.point(nodes, 0), widget.point(nodes, 2))
+    joined = lambda: np.isfinite(widget.arrays().get((nodes - 1, "x"), [])).sum()
+    widget.wait_until(lambda: joined() == 2, "two nodes are joined")
+    widget.stroke(widget.point(nodes, 2), widget.point(nodes, 0))
+    widget.wait_until(lambda: joined() == 0, "they are parted")
 
 
 def test_looking_back_draws_what_had_been_seen(bench):

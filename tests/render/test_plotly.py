@@ -9,7 +9,7 @@ import pytest
 
 from labkit.render import page
 from labkit.render.plotly import CONFIG, figure, html, spec, structure_key, whole
-from labkit.views import Bars, Curve, Panel, Points, Surface, Text
+from labkit.views import Bars, Curve, Graph, Panel, Points, Raster, Surface, Text
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -114,6 +114,34 @@ def test_dragged_points_say_field_trace_and_axes(sheet):
     assert edit["field"] == "start"
     assert made.data[edit["trace"]]["xaxis"] == edit["xaxis"] == "x2"
     assert edit["yaxis"] == "y2"
+
+
+def test_what_is_painted_and_joined_says_so_and_a_painted_cell_keeps_its_colour():
+    z = np.zeros((2, 3))
+    nodes = np.arange(3.0)
+    painted = Panel("p", [Raster(z, np.arange(3), np.arange(2), "", "cells")], "x", "y")
+    one_way = Graph(nodes, nodes**2, np.array([[0, 2]]), edits="links", directed=True)
+    made = spec([painted, Panel("g", [one_way])])
+    gestures = [(edit["gesture"], edit["field"], edit["directed"]) for edit in made.edits]
+    assert gestures == [("paint", "cells", False), ("join", "links", True)]
+    cells, nodes = (made.data[edit["trace"]] for edit in made.edits)
+    assert (cells["type"], cells["zmin"], cells["zmax"]) == ("heatmap", 0, 1)
+    assert nodes["mode"] == "markers+text"
+
+
+def test_an_arrow_of_a_graph_points_from_the_first_node_to_the_second():
+    one_way = Graph(np.array([0.0, 1.0]), np.array([0.0, 2.0]), np.array([[1, 0]]), directed=True)
+    made = spec([Panel("g", [one_way])])
+    np.testing.assert_allclose(made.arrays[0, "x"], [1, 0.2, 0, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(made.arrays[0, "y"], [2, 0.4, 0, np.nan], rtol=1e-6)
+    assert np.flatnonzero(made.arrays[0, "marker.size"]).tolist() == [1]  # a head, seen from 1
+    assert made.data[0]["marker"]["angleref"] == "previous"
+
+
+def test_weighted_points_have_areas_as_their_weights():
+    three = Points(np.arange(3), np.zeros(3), weight=np.array([1.0, 0.25, 0.0]))
+    sizes = spec([Panel("w", [three], "x", "y")]).arrays[0, "marker.size"]
+    np.testing.assert_allclose((sizes / sizes[0]) ** 2, [1, 0.25, 0.02], rtol=1e-5)  # 0 is seen
 
 
 def test_a_curve_lies_on_the_surface_of_its_panel():

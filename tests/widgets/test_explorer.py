@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 
+import board
 import ipywidgets
 import jax.numpy as jnp
 import numpy as np
@@ -206,7 +207,7 @@ def test_a_slider_reaches_what_was_set_beyond_its_range(explore):
 def test_a_point_that_is_dragged_gives_what_run_gives(explore):
     explorer = explore(surface_descent.example(), surface_descent.views)
     comes_to_rest(explorer)
-    from_page(explorer, kind="edit", field="problem.w0", index=0, x=1.5, y=2.5, final=True)
+    from_page(explorer, kind="edit", gesture="drag", field="problem.w0", at=[0], to=[1.5, 2.5])
     until(explorer, lambda: explorer.status == "finished")
     expected = run(replace(surface_descent.example(), {"w0": [1.5, 2.5]}))
     np.testing.assert_allclose(explorer.record["w"], expected["w"], rtol=1e-6)
@@ -217,13 +218,25 @@ def test_a_point_that_is_dragged_gives_what_run_gives(explore):
 def test_a_value_that_is_dragged_gives_what_run_gives(explore):
     explorer = explore(soft_sort.example(), soft_sort.views)
     comes_to_rest(explorer)
-    edit = {"kind": "edit", "field": "function.values", "index": 2, "x": 3.4, "final": False}
-    from_page(explorer, **edit, y=5.0)
+    edit = {"kind": "edit", "gesture": "drag", "field": "function.values", "at": [2]}
+    from_page(explorer, **edit, to=[3.4, 5.0])
     comes_to_rest(explorer)
     expected = run(replace(soft_sort.example(), {"values": [3.0, 1.0, 5.0, 0.0, 4.5]}))
     np.testing.assert_allclose(explorer.record["sorted"], expected["sorted"], rtol=1e-6)
-    from_page(explorer, **edit, y=99.0)  # no farther than its range
+    from_page(explorer, **edit, to=[3.4, 99.0])  # no farther than its range
     assert explorer.method.function.values[2] == 6.0
+
+
+def test_what_is_painted_and_joined_is_what_the_method_gets(explore, compilations):
+    explorer = explore(board.board(), board.views)
+    comes_to_rest(explorer)
+    before = compilations.count
+    from_page(explorer, kind="edit", gesture="paint", field="cells", at=[0, 7], to=[1.0])
+    from_page(explorer, kind="edit", gesture="join", field="links", at=[1, 5], to=[])
+    comes_to_rest(explorer)
+    assert np.argwhere(explorer.record.last("cells")).tolist() == [[0, 0], [1, 1]]
+    assert np.argwhere(explorer.record.last("links")).tolist() == [[0, 1], [1, 0]]
+    assert compilations.count == before
 
 
 REFUSED = [

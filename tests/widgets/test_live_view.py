@@ -11,6 +11,7 @@ import pytest
 from labkit.render.plotly import spec
 from labkit.views import Curve, Panel, Points
 from widgets import live_view
+from widgets.gestures import Edit
 from widgets.live_view import LiveView, hear_at_once, plotly_js
 
 
@@ -219,19 +220,20 @@ def test_the_library_is_answered_once_to_a_page_that_asks_in_vain(view, sent, cl
     assert len(sent) == 3
 
 
-def test_a_dragged_point_is_reported(view):
+def test_what_a_hand_does_is_reported(view):
     seen = []
-    view.on_edit(lambda *edit: seen.append(edit))
-    tell(view, "edit", field="w0", index=2, x=1.5, y=-1, final=False)
-    tell(view, "edit", field="w0", index=2, x=1.5, y=-2, final=True)
-    assert seen == [("w0", 2, 1.5, -1.0, False), ("w0", 2, 1.5, -2.0, True)]
+    view.on_edit(seen.append)
+    tell(view, "edit", gesture="drag", field="w0", at=[2], to=[1.5, -1])
+    tell(view, "edit", gesture="join", field="links", at=[1, 4], to=[])
+    assert seen == [Edit("drag", "w0", (2,), (1.5, -1.0)), Edit("join", "links", (1, 4), ())]
 
 
 def test_what_can_be_dragged_is_told_to_the_page(clock):
     start = Points(np.array([0.5]), np.array([0.5]), "start", "start", "w0")
     view = LiveView(spec([Panel("plane", [start], "w1", "w2")]))
     [edit] = view.first["head"]["structure"]["edits"]
-    assert edit == {"trace": 0, "field": "w0", "xaxis": "x", "yaxis": "y"}
+    axes = {"xaxis": "x", "yaxis": "y"}
+    assert edit == {"gesture": "drag", "trace": 0, "field": "w0", "directed": False} | axes
     view.close()
 
 
@@ -298,6 +300,6 @@ def test_without_plotly_the_view_says_what_to_install(monkeypatch):
 
 
 def test_the_script_stays_small_for_each_view_stores_it_and_names_no_server():
-    script = live_view.Path(live_view.__file__).with_name("live_view.js").read_text("utf-8")
-    assert len(script) < 20_000
+    script = LiveView._esm
+    assert len(script) < 25_000
     assert "http" not in script
