@@ -14,17 +14,18 @@ difference where there is one.  The best of q different ones drawn at random has
 (N + 1) / (q + 1).
 """
 
-import math
 from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from labkit.errors import refusal
 from labkit.method import knob, pytree, size, static
+from labkit.relaxations.cell_table import cell_table
+from labkit.relaxations.cells import EDGES, USUAL, all_cells, multiply_adds, one_hot
 
 
 class Known(NamedTuple):
@@ -112,6 +113,16 @@ class TabulatedSpace:
         return Known(jnp.asarray(self.quality, float), jnp.asarray(self.error, float))
 
 
+def measured_cells(price: float = 0.0) -> TabulatedSpace:
+    """The 64 trained cells: validation accuracy, less `price` times the share of multiply-adds.
+
+    The dearest cells have a share of 1.
+    """
+    table, cost = cell_table(), np.asarray(multiply_adds(one_hot(all_cells())), float)
+    quality = table.mean - price * cost / cost.max()
+    return TabulatedSpace(quality, table.error, len(EDGES), len(USUAL))
+
+
 def count(space: Space) -> int:
     """How many architectures there are."""
     return space.operations**space.edges
@@ -133,72 +144,3 @@ def rounded(code: Float[Array, "... edges operations"]) -> Int[Array, "..."]:
 
 def _powers(edges: int, operations: int) -> Int[Array, " edges"]:
     return jnp.asarray(operations ** np.arange(edges - 1, -1, -1))
-
-
-class Queries(NamedTuple):
-    """What has been measured, in order.  Entries from `count` on mean nothing yet."""
-
-    index: Int[Array, " budget"]
-    value: Float[Array, " budget"]
-    count: Int[Array, ""]
-
-    @property
-    def asked(self) -> Bool[Array, " budget"]:
-        """Which entries mean something."""
-        return jnp.arange(len(self.index)) < self.count
-
-    @property
-    def best(self) -> Int[Array, ""]:
-        """The architecture of the highest value."""
-        return self.index[jnp.where(self.asked, self.value, -jnp.inf).argmax()]
-
-    def seen(self, total: int) -> Bool[Array, " N"]:
-        """Which architectures of all have been measured."""
-        return jnp.zeros(total, bool).at[self.index].max(self.asked)
-
-    def ask(self, known: Known, index: Int[Array, " several"]) -> "Queries":
-        """With further ones; those beyond the budget are not asked."""
-        at = self.count + jnp.arange(len(index))
-        return Queries(
-            self.index.at[at].set(index, mode="drop"),
-            self.value.at[at].set(known.quality[index], mode="drop"),
-            jnp.minimum(self.count + len(index), len(self.index)),
-        )
-
-    def standing(self, known: Known) -> dict[str, Array]:
-        """How good the best of them is, among all there are."""
-        return {
-            "queries": self.count,
-            "best_rank": known.rank(self.best),
-            "regret": known.best - known.quality[self.best],
-        }
-
-
-def drawn(key: Key[Array, ""], known: Known, several: int, budget: int) -> Queries:
-    """The first queries: `several` different architectures, drawn at random."""
-    nothing = Queries(
-        jnp.zeros(budget, int), jnp.zeros(budget, known.quality.dtype), jnp.zeros((), int)
-    )
-    return nothing.ask(known, unseen(key, jnp.zeros(len(known.quality), bool), several))
-
-
-def unseen(key: Key[Array, ""], seen: Bool[Array, " N"], several: int) -> Int[Array, " several"]:
-    """Different architectures, drawn at random from those not seen."""
-    order = jnp.where(seen, -1.0, jr.uniform(key, seen.shape))
-    return jax.lax.top_k(order, several)[1]
-
-
-def expected_rank(total: int, queries: int) -> float:
-    """Of the best of so many different ones, drawn at random."""
-    return (total + 1) / (queries + 1)
-
-
-def one_at_a_time(edges: int, operations: int) -> Int[np.ndarray, " n"]:
-    """The first architecture and those that differ from it on one edge: 1 + E (O - 1) of them."""
-    steps = [o * operations ** (edges - 1 - e) for e in range(edges) for o in range(1, operations)]
-    return np.array([0, *steps])
-
-
-def median_rank(total: int, queries: int) -> float:
-    """Of the same: about half of all draws are better."""
-    return total * -math.expm1(-math.log(2.0) / queries)

@@ -33,20 +33,26 @@ from labkit.errors import refusal
 from labkit.fan import fan
 from labkit.method import Padded, choice, knob, method, size
 from labkit.record import Record
+from labkit.relaxations.architecture_queries import Queries, drawn, unseen
 from labkit.relaxations.pairwise_landscape import (
     Known,
     PairwiseLandscape,
-    Queries,
     Space,
     codes,
     count,
-    drawn,
     rounded,
-    unseen,
 )
-from labkit.relaxations.search_controls import SearchControl, compared, ranks
+from labkit.relaxations.search_controls import SearchControl, compared
+from labkit.relaxations.search_views import (
+    around,
+    claimed,
+    fit_view,
+    found,
+    ranks_view,
+    walk_view,
+)
 from labkit.relaxations.small_network import SmallNetwork
-from labkit.views import Band, Curve, Panel, Points, View, heat
+from labkit.views import View, heat
 
 
 class State(NamedTuple):
@@ -75,7 +81,10 @@ class ProxySearch:
     fit_steps, climb_steps = 300, 100
 
     def check(self) -> None:
-        for name, most, of in (("first", self.budget, "the budget"), ("each", self.starts, "starts")):
+        for name, most, of in (
+            ("first", self.budget, "the budget"),
+            ("each", self.starts, "starts"),
+        ):
             if getattr(self, name) > most:
                 raise refusal(name, getattr(self, name), f"at most {most}, {of}")
         if self.budget > count(self.space):
@@ -111,11 +120,11 @@ class ProxySearch:
         return self._network.each(w, z.reshape(len(z), -1))[..., 0]
 
     def observe(self, state: State) -> dict[str, Any]:
-        walk, at = _around(codes(self.space, state.queries.best))
+        walk, at = around(codes(self.space, state.queries.best))
         shape, last = walk.shape[:2], jax.nn.softmax(state.alpha)
         measured = codes(self.space, state.queries.index)
         several = (walk.reshape(-1, *last.shape[1:]), measured, last)
-        mean, deviation = self._units(state.queries)
+        _, mean, deviation = state.queries.standard()
         said = mean + deviation * self.predicted(state.w, jnp.concatenate(several))
         of_walk, of_measured, of_last = jnp.split(said, np.cumsum([*map(len, several)])[:2], axis=1)
         fit = jnp.stack([state.queries.value, of_measured.mean(axis=0)], axis=1)
@@ -140,16 +149,9 @@ class ProxySearch:
         drawn = jr.normal(key, (w + math.prod(shape),))
         return drawn[:w].reshape(self.proxies, -1) * scale[None], drawn[w:].reshape(shape)
 
-    def _units(self, queries: Queries) -> tuple[Array, Array]:
-        """Mean and deviation of what was measured."""
-        share = queries.asked / queries.count
-        mean = share @ queries.value
-        return mean, jnp.sqrt(share @ (queries.value - mean) ** 2)
-
     def _fitting(self, queries: Queries):
         """A step of AdamW on the squared error, of weights and the rule's state."""
-        z, (mean, deviation) = codes(self.space, queries.index), self._units(queries)
-        y = (queries.value - mean) / jnp.where(deviation > 0, deviation, 1.0)
+        z, (y, _, _) = codes(self.space, queries.index), queries.standard()
         share, rule = queries.asked / queries.count, Adam(self.lr)
         loss = lambda w: (share[None] * (self.predicted(w, z) - y[None]) ** 2).sum()
 
@@ -172,33 +174,9 @@ class ProxySearch:
         again = jnp.tril(index[:, None] == index[None, :], -1).any(axis=1)
         said = self.predicted(w, codes(self.space, index)).mean(axis=0)
         top, at = jax.lax.top_k(jnp.where(seen[index] | again, -jnp.inf, said), self.each)
-        return jnp.where(top > -jnp.inf, index[at], unseen(key, seen.at[index].set(True), self.each))
-
-
-BETWEEN = 4  # points from one operation to the next
-
-
-def _around(best: Float[Array, "edges operations"]) -> tuple[Array, np.ndarray]:
-    """Codes on the ways from operation to operation, one edge at a time: [edges, points, ...].
-
-    Beside them, which points are operations.
-    """
-    edges, operations = best.shape
-    points = np.linspace(0.0, operations - 1, BETWEEN * (operations - 1) + 1)
-    rows = np.clip(1.0 - np.abs(points[:, None] - np.arange(operations)), 0.0, None)
-    own = np.eye(edges)[:, None, :, None]
-    return own * rows[None, :, None, :] + (1.0 - own) * best[None, None], np.arange(operations) * BETWEEN
-
-
-def linear_proxy(
-    z: Float[np.ndarray, "n edges operations"], values: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, "edges operations"]:
-    """The u of least squares and least norm such that sum_e u_e[a_e] gives the values.
-
-    Codes are one-hot on each edge, so that a constant needs no entry of its own.
-    """
-    flat = np.asarray(z, float).reshape(len(z), -1)
-    return np.linalg.lstsq(flat, np.asarray(values, float))[0].reshape(z.shape[1:])
+        return jnp.where(
+            top > -jnp.inf, index[at], unseen(key, seen.at[index].set(True), self.each)
+        )
 
 
 def example() -> ProxySearch:
@@ -213,53 +191,19 @@ def demo() -> Record:
     return compared(lanes, SearchControl(example().space), ("random", "evolution"))
 
 
-def _walk(record: Record) -> Panel:
-    mean, spread, there = (record.last(name) for name in ("walk", "spread", "there"))
-    edges, points = mean.shape
-    # One edge beside the other, with a gap between them.
-    at = np.linspace(0.0, 0.8, points) + np.arange(edges)[:, None]
-    joined = lambda a: np.append(a, np.full((edges, 1), np.nan), axis=1).ravel()
-    x, band = joined(at), 2.0 * spread
-    marks = [
-        Band(x, joined(mean - band), joined(mean + band), "two deviations of the proxies", "proxy"),
-        Curve(x, joined(mean), "proxies, mean", "proxy"),
-        Points(at[:, ::BETWEEN].ravel(), there.ravel(), "quality", "target"),
-    ]
-    return Panel("One edge of the find changed", marks, "edge, and on it the operation", "quality")
-
-
-def _fit(record: Record) -> Panel:
-    measured, said = record.last("proxy_fit").T
-    ends = np.array([np.nanmin(measured), np.nanmax(measured)])
-    marks = [Points(measured, said, "queries", "iterates"), Curve(ends, ends, "equal", "target")]
-    return Panel("The proxies where measured", marks, "measured quality", "said by the proxies")
-
-
 views: list[View] = [
-    ranks("proxy search"),
-    _walk,
-    _fit,
+    ranks_view("proxy search"),
+    walk_view,
+    fit_view,
     heat("alpha", title="Code of the last ascent", x="operation", y="edge", label="share"),
 ]
 
 
 def say(record: Record) -> str:
     """The find and its rank, in a sentence."""
-    queries, rank = int(record.last("queries")), int(record.last("best_rank"))
-    told = f"After {queries} queries the best find has rank {rank}"
-    told += f", {record.last('regret'):.3g} below the best there is"
-    if "ranks" not in record:
-        return told + "."
-    median = lambda name: f"{np.median(record.last(name)):.0f}"
-    lanes = f"median of {len(record.last('ranks'))} landscapes {median('ranks')}"
-    return f"{told}; {lanes}, of random search {median('random.ranks')}."
+    return found(record)
 
 
 def claim(record: Record) -> Claim:
-    """S099: in 80 queries the find is among the best 20, and better than that of random search.
-
-    Medians over landscapes: of the rank over 20, and of the rank over that of random search.
-    """
-    rank, random = (np.median(record.last(name)) for name in ("ranks", "random.ranks"))
-    sentence = "Median rank of the find / 20; / that of random search"
-    return Claim([rank / 20, rank / random], 1.0, 0.0, sentence, relation="<=")
+    """S099: in 80 queries the find is among the best 20, and better than that of random search."""
+    return claimed(record)

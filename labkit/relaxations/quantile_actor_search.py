@@ -9,7 +9,7 @@ share 1 - q of the tries would exceed.  The actor climbs the critic,
 
     d/dtheta mean Q(s, a(s; theta))  =  mean dQ/da da/dtheta
 
-To explore, a is disturbed by normal noise or, with probability epsilon, replaced by uniform
+To explore, a is disturbed by uniform noise or, with probability epsilon, replaced by uniform
 numbers.  An episode is one query long: there is nothing to bootstrap from.  Rewards are
 standardised by those seen so far.  With the squared error in place of rho_q it is DDPG.
 
@@ -26,8 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from labkit.adaptive import Adam
 from labkit.claims import Claim
@@ -35,19 +34,19 @@ from labkit.errors import refusal
 from labkit.fan import fan
 from labkit.method import Padded, Scalar, choice, knob, method, size
 from labkit.record import Record
+from labkit.relaxations.architecture_queries import Queries, drawn
 from labkit.relaxations.pairwise_landscape import (
     Known,
     PairwiseLandscape,
-    Queries,
     Space,
     codes,
     count,
-    drawn,
     rounded,
 )
-from labkit.relaxations.search_controls import SearchControl, compared, ranks
+from labkit.relaxations.search_controls import SearchControl, compared
+from labkit.relaxations.search_views import claimed, found, ranks_view, rewards_view
 from labkit.relaxations.small_network import SmallNetwork
-from labkit.views import Curve, Panel, Points, View, heat
+from labkit.views import View, heat
 
 
 class Weights(NamedTuple):
@@ -79,7 +78,9 @@ class QuantileActorSearch:
     space: Space
     start: Weights | None = None
     q: float = knob(0.9, 0.05, 0.95, live=True, within=(0.0, 1.0), about="quantile of the critic")
-    noise: float = knob(0.2, 0.0, 1.0, live=True, within=(0.0, 10.0), about="added to an action")
+    noise: float = knob(
+        0.2, 0.0, 1.0, live=True, within=(0.0, 10.0), about="deviation, of an action"
+    )
     epsilon: float = knob(0.1, 0.0, 1.0, live=True, within=(0.0, 1.0), about="share at random")
     lr: float = knob(1e-3, 1e-5, 1e-2, log=True, live=True, about="of the critic")
     actor_lr: float = knob(1e-4, 1e-5, 1e-2, log=True, live=True)
@@ -115,13 +116,13 @@ class QuantileActorSearch:
         s, at, rows = self.best(queries), queries.count, self.updates * self.minibatch
         chance = jr.uniform(key, (2 * s.size + rows + 1,))
         for_noise, anything = jnp.split(chance[: 2 * s.size], 2)
-        noise = self.noise * jax.scipy.special.ndtri(for_noise).reshape(s.shape)
+        noise = self.noise * jnp.sqrt(12.0) * (for_noise - 0.5).reshape(s.shape)
         own = jnp.clip(self.actor(w.actor, s[None])[0] + noise, 0.0, 1.0)
         a = jnp.where(chance[-1] < self.epsilon, anything.reshape(s.shape), own)
         queries = queries.ask(known, rounded(a)[None])
         states, actions = states.at[at].set(s), actions.at[at].set(a)
         drawn = (chance[2 * s.size : -1] * queries.count).astype(int).reshape(-1, self.minibatch)
-        rewards = self._standard(queries)[0]
+        rewards = queries.standard()[0]
 
         def update(carried, rows):
             w, (of_actor, of_critic) = carried
@@ -172,7 +173,7 @@ class QuantileActorSearch:
 
     def observe(self, state: State) -> dict[str, Any]:
         queries, s = state.queries, self.best(state.queries)
-        rewards, mean, deviation = self._standard(queries)
+        rewards, mean, deviation = queries.standard()
         level = self.critic(state.w.critic, state.states, state.actions)
         action = self.actor(state.w.actor, s[None])
         below = (queries.asked & (rewards < level)).sum() / queries.count
@@ -197,13 +198,6 @@ class QuantileActorSearch:
         drawn = jr.normal(key, (len(of_actor) + len(of_critic),))
         return Weights(drawn[: len(of_actor)] * of_actor, drawn[len(of_actor) :] * of_critic)
 
-    def _standard(self, queries: Queries) -> tuple[Array, Array, Array]:
-        """Rewards, standardised by those asked; mean and deviation of these."""
-        share = queries.asked / queries.count
-        mean = share @ queries.value
-        deviation = jnp.sqrt(share @ (queries.value - mean) ** 2)
-        return (queries.value - mean) / jnp.where(deviation > 0, deviation, 1.0), mean, deviation
-
 
 def example() -> QuantileActorSearch:
     """30 queries at random and 270 of the actor's, on a landscape with pairs of strength 0.3."""
@@ -218,19 +212,9 @@ def demo() -> Record:
     return compared(lanes, control, ("random", "evolution"))
 
 
-def _rewards(record: Record) -> Panel:
-    rewards, levels = record.last("rewards"), record.last("levels")
-    along = np.arange(1, len(rewards) + 1)
-    marks = [
-        Points(along, rewards, "reward", "iterates"),
-        Curve(along, levels, "critic, as it is now", "critic"),
-    ]
-    return Panel("Rewards and the critic's quantile", marks, "query", "quality")
-
-
 views: list[View] = [
-    ranks("actor search"),
-    _rewards,
+    ranks_view("actor search"),
+    rewards_view,
     heat("topk_mean", title="Mean code of the k best", x="operation", y="edge", label="share"),
     heat("action", title="What the actor proposes", x="operation", y="edge", label="action"),
 ]
@@ -238,21 +222,10 @@ views: list[View] = [
 
 def say(record: Record) -> str:
     """The find, its rank and the critic's quantile, in a sentence."""
-    queries, rank = int(record.last("queries")), int(record.last("best_rank"))
-    told = f"After {queries} queries the best find has rank {rank}; "
-    told += f"the share of rewards below the critic is off by {record.last('quantile_gap'):+.2f}"
-    if "ranks" not in record:
-        return told + "."
-    median = lambda name: f"{np.median(record.last(name)):.0f}"
-    lanes = f"median rank on {len(record.last('ranks'))} landscapes {median('ranks')}"
-    return f"{told}; {lanes}, of random search {median('random.ranks')}."
+    gap = f"{abs(record.last('quantile_gap')):.1%}"
+    return f"{found(record)[:-1]}; the share of rewards below the critic is {gap} off."
 
 
 def claim(record: Record) -> Claim:
-    """S078: in 300 queries the find is among the best 20, and better than that of random search.
-
-    Medians over landscapes: of the rank over 20, and of the rank over that of random search.
-    """
-    rank, random = (np.median(record.last(name)) for name in ("ranks", "random.ranks"))
-    sentence = "Median rank of the find / 20; / that of random search"
-    return Claim([rank / 20, rank / random], 1.0, 0.0, sentence, relation="<=")
+    """S078: in 300 queries the find is among the best 20, and better than that of random search."""
+    return claimed(record)

@@ -30,7 +30,6 @@ from labkit.method import choice, method, replace, size
 from labkit.record import Record
 from labkit.relaxations.pairwise_landscape import Known, Space, codes, count
 from labkit.run import run
-from labkit.views import Band, Curve, Panel, View
 
 
 class State(NamedTuple):
@@ -95,7 +94,9 @@ class SearchControl:
         drawn = rng.choice(alive, min(self.drawn, len(alive)), replace=False)
         parent = drawn[known.quality[drawn].argmax()]
         shape = (self.space.operations,) * self.space.edges
-        children = np.tile(np.unravel_index(parent, shape), (self.space.edges, self.space.operations, 1))
+        children = np.tile(
+            np.unravel_index(parent, shape), (self.space.edges, self.space.operations, 1)
+        )
         edges, operations = np.indices(children.shape[:2])
         children[edges, operations, edges] = operations
         new = np.setdiff1d(np.ravel_multi_index(tuple(np.moveaxis(children, -1, 0)), shape), index)
@@ -145,22 +146,3 @@ def compared(lanes: Fan, control: SearchControl, kinds: Sequence[str]) -> Record
             runs.append(run(method, int(first.steps[-1]), key=setting["key"], every=every))
         columns[f"{kind}.ranks"] = np.stack([one["best_rank"] for one in runs], axis=1)
     return dataclasses.replace(first, columns=columns)
-
-
-def ranks(name: str) -> View:
-    """The rank of the best found so far: of one run, or medians over lanes, beside controls."""
-
-    def view(record: Record) -> Panel:
-        along = record["queries"]
-        if "ranks" not in record:
-            marks = [Curve(along, record["best_rank"], name, name)]
-            return Panel("Best found so far", marks, "queries", "rank", log_y=True)
-        own = record["ranks"]
-        marks = [Band(along, own.min(axis=1), own.max(axis=1), f"{name}, all", name)]
-        for column in (column for column in record if column.endswith("ranks")):
-            label = column.rpartition(".")[0] or name
-            marks.append(Curve(along, np.median(record[column], axis=1), label, label))
-        title = f"Best found so far, median of {own.shape[1]}"
-        return Panel(title, marks, "queries", "rank", log_y=True)
-
-    return view
