@@ -78,16 +78,22 @@ from labkit.landscapes.tangent_kernels import Kernel
 from labkit.landscapes.two_layer_relu import TwoLayerRelu
 from labkit.problems import EdgeToy, LeastSquares, Quadratic, digits_network, sine_network
 from labkit.relaxations import (
+    candidates,
     comparison,
     confusion_loss,
     error_free_sort,
+    gradual_pruning_search,
     gumbel_softmax,
     isotonic_sort,
     metric_losses,
     neural_ndcg,
     neural_sort,
+    pairwise_landscape,
     perturbed_argmax,
+    proxy_search,
+    quantile_actor_search,
     score_function,
+    search_controls,
     sinkhorn_sort,
     soft_sort,
     soft_top_k,
@@ -463,6 +469,49 @@ ALL = {
     "comparison": Case(
         comparison.compare("softmax", "gumbel", task="choose", draws=4),
         comparison.views,
+        "relaxations",
+    ),
+    "proxy_search": Case(
+        proxy_search.ProxySearch(
+            pairwise_landscape.PairwiseLandscape(correlation=0.5, edges=2, operations=3),
+            width=4,
+            proxies=2,
+            first=3,
+            each=1,
+            budget=9,
+            starts=2,
+        ),
+        proxy_search.views,
+        "relaxations",
+    ),
+    "quantile_actor_search": Case(
+        quantile_actor_search.QuantileActorSearch(
+            pairwise_landscape.PairwiseLandscape(correlation=0.5, edges=2, operations=3),
+            k=2,
+            width=4,
+            updates=2,
+            first=3,
+            budget=12,
+        ),
+        quantile_actor_search.views,
+        "relaxations",
+    ),
+    "search_controls": Case(
+        search_controls.SearchControl(
+            pairwise_landscape.PairwiseLandscape(correlation=0.5, edges=2, operations=3),
+            "evolution",
+            first=3,
+            each=1,
+            budget=9,
+            population=4,
+            drawn=2,
+        ),
+        [proxy_search.views[0]],
+        "relaxations",
+    ),
+    "gradual_pruning_search": Case(
+        gradual_pruning_search.GradualPruning(candidates.candidates(samples=20), updates=2),
+        gradual_pruning_search.views,
         "relaxations",
     ),
     "soft_sort": Case(

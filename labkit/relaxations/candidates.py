@@ -75,6 +75,37 @@ def candidates(seed: int = 0, samples: int = 400) -> Candidates:
     return Candidates(jnp.asarray(x, float), jnp.asarray(y, float))
 
 
+def linear_cost(prices: Float[Array, "E O"], g: Float[Array, "E O"]) -> Float[Array, ""]:
+    """sum_o c_o g_o."""
+    return (prices * g).sum()
+
+
+def log_cost(
+    prices: Float[Array, "E O"], g: Float[Array, "E O"], alive: Bool[Array, "E O"]
+) -> Float[Array, ""]:
+    """sum_o c_o log(1 + g_o / mean g), the mean over those alive."""
+    mean = g.sum() / jnp.maximum(alive.sum(), 1)
+    return (prices * jnp.log1p(g / jnp.where(mean > 0, mean, 1.0))).sum()
+
+
+@pytree
+class FreeScale:
+    """Gates divided by c, and behind them scales k multiplied by it: the loss and both costs."""
+
+    problem: Candidates
+    gate: float = knob(0.9, 0.1, 1.0, within=(0.0, 1.0), about="of every candidate, at c = 1")
+
+    def __call__(self, c: Float[Array, ""]) -> dict[str, Array]:
+        g = jnp.full_like(self.problem.prices, self.gate) / c
+        k = c * jnp.asarray(TRUTH, g.dtype)[None] / self.gate
+        prices, b = self.problem.prices, jnp.zeros((), g.dtype)
+        return {
+            "loss": self.problem.loss(b, k * g),
+            "linear": linear_cost(prices, g),
+            "log": log_cost(prices, g, jnp.ones(g.shape, bool)),
+        }
+
+
 class Subset(NamedTuple):
     kept: Bool[np.ndarray, " 8"]
     error: float  # mean squared, refitted

@@ -7,7 +7,6 @@ a gate loses a matrix can give back, relu(h W) most of all: loss + decay |w|^2 m
 Where each edge has one survivor at most, the cell is one of the table's 64.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -20,7 +19,6 @@ from labkit.relaxations.cells import (
     Weights,
     digit_cells,
     multiply_adds,
-    one_hot,
 )
 
 

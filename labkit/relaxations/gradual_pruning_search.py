@@ -18,6 +18,7 @@ Source: S069, GOLD-NAS: Gradual, One-Level, Differentiable.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -30,7 +31,15 @@ from labkit.adaptive import Adam
 from labkit.claims import Claim
 from labkit.method import choice, knob, method, size
 from labkit.record import Record
-from labkit.relaxations.candidates import NAMES, TRUTH, best_subsets, candidates, lasso_subsets
+from labkit.relaxations.candidates import (
+    NAMES,
+    TRUTH,
+    best_subsets,
+    candidates,
+    lasso_subsets,
+    linear_cost,
+    log_cost,
+)
 from labkit.run import run
 from labkit.views import Curve, Panel, Points, View, lines
 
@@ -106,11 +115,10 @@ class GradualPruning:
     def cost(
         self, g: Float[Array, "edges operations"], alive: Bool[Array, "edges operations"]
     ) -> Float[Array, ""]:
-        """R(g); the mean is over those alive."""
+        """R(g)."""
         if self.penalty == "linear":
-            return (self.problem.prices * g).sum()
-        mean = g.sum() / jnp.maximum(alive.sum(), 1)
-        return (self.problem.prices * jnp.log1p(g / jnp.where(mean > 0, mean, 1.0))).sum()
+            return linear_cost(self.problem.prices, g)
+        return log_cost(self.problem.prices, g, alive)
 
     def observe(self, state: State) -> dict[str, Any]:
         g = gates(state.a, state.alive)
@@ -145,24 +153,23 @@ def example() -> GradualPruning:
 
 @cache
 def demo() -> Record:
-    """The example; beside it the sets of four more draws, the best of all subsets, the lasso's.
-
-    The others' last rows are repeated where their runs were shorter.
-    """
-    runs = [run(GradualPruning(candidates(seed)), 80) for seed in range(5)]
-    rows = len(runs[0])
-    at = lambda one: np.minimum(np.arange(rows), len(one) - 1)
-    columns = {
-        f"all.{name}": np.stack([one[name][at(one)] for one in runs], axis=1)
-        for name in ("survivors", "error")
-    }
-    for name, subsets in (
-        ("best", best_subsets(candidates())),
-        ("lasso", lasso_subsets(candidates())),
-    ):
+    """The example; beside it four more draws, the best of all subsets, and the lasso's."""
+    record = together([run(GradualPruning(candidates(seed)), 80) for seed in range(5)])
+    columns, problem = dict(record.columns), candidates()
+    for name, subsets in (("best", best_subsets(problem)), ("lasso", lasso_subsets(problem))):
         found = [[subset.kept.sum(), subset.error] for subset in subsets]
-        columns[name] = np.tile(found, (rows, 1, 1))
-    return dataclasses.replace(runs[0], columns={**runs[0].columns, **columns})
+        columns[name] = np.tile(found, (len(record), 1, 1))
+    return dataclasses.replace(record, columns=columns)
+
+
+def together(runs: Sequence[Record]) -> Record:
+    """The first run, and the survivors and errors of all; shorter runs repeat their last row."""
+    rows, columns = np.arange(max(map(len, runs))), dict(runs[0].columns)
+    for name in ("survivors", "error"):
+        several = [one[name][np.minimum(rows, len(one) - 1)] for one in runs]
+        columns[f"all.{name}"] = np.stack(several, axis=1)
+    own = {n: c[np.minimum(rows, len(c) - 1)] for n, c in columns.items() if n in runs[0]}
+    return dataclasses.replace(runs[0], steps=rows, columns={**columns, **own})
 
 
 def _gates(record: Record) -> Panel:
@@ -188,7 +195,7 @@ def _front(record: Record) -> Panel:
 views: list[View] = [
     _gates,
     _front,
-    lines("lam", title="Price", y="lambda", x="epoch", log=True),
+    lines("lam", title="Price", y="lambda", x="epoch", log=True, labels={"lam": "lambda"}),
 ]
 
 

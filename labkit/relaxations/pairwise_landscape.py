@@ -84,13 +84,14 @@ class PairwiseLandscape:
 
     def terms(self) -> tuple[Float[Array, "E O"], Float[Array, "E E O O"]]:
         """u and v, of which only the pairs e < f are used."""
-        E, O = self.edges, self.operations
         draw = jnp.asarray(self.draw, jnp.uint32)
         key, c = jr.key(draw), jnp.asarray(self.correlation, float)
         # In one draw, which compiles faster than several.
-        own, other = jr.normal(key, (2, E * O + (E * O) ** 2), float)
+        n = self.edges * self.operations
+        own, other = jr.normal(key, (2, n + n * n), float)
         both = c * own + jnp.sqrt(1.0 - c * c) * other
-        return both[: E * O].reshape(E, O), both[E * O :].reshape(E, E, O, O)
+        pairs = (self.edges, self.edges, self.operations, self.operations)
+        return both[:n].reshape(self.edges, self.operations), both[n:].reshape(pairs)
 
 
 @pytree

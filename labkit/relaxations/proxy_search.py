@@ -83,12 +83,11 @@ class ProxySearch:
     def check(self) -> None:
         for name, most, of in (
             ("first", self.budget, "the budget"),
-            ("each", self.starts, "starts"),
+            ("each", self.starts, "the starts"),
+            ("budget", count(self.space), "all there are"),
         ):
             if getattr(self, name) > most:
                 raise refusal(name, getattr(self, name), f"at most {most}, {of}")
-        if self.budget > count(self.space):
-            raise refusal("budget", self.budget, f"at most {count(self.space)}, all there are")
 
     def init(self, key) -> State:
         known = self.space.known()
@@ -174,9 +173,8 @@ class ProxySearch:
         again = jnp.tril(index[:, None] == index[None, :], -1).any(axis=1)
         said = self.predicted(w, codes(self.space, index)).mean(axis=0)
         top, at = jax.lax.top_k(jnp.where(seen[index] | again, -jnp.inf, said), self.each)
-        return jnp.where(
-            top > -jnp.inf, index[at], unseen(key, seen.at[index].set(True), self.each)
-        )
+        others = unseen(key, seen.at[index].set(True), self.each)
+        return jnp.where(top > -jnp.inf, index[at], others)
 
 
 def example() -> ProxySearch:

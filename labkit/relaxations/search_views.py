@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from labkit.claims import Claim
 from labkit.record import Record
-from labkit.views import Band, Curve, Panel, Points, View
+from labkit.views import Band, Curve, Panel, Points, Raster, View
 
 
 def ranks_view(name: str) -> View:
@@ -39,9 +39,8 @@ def around(best: Float[Array, "edges operations"]) -> tuple[Array, np.ndarray]:
     points = np.linspace(0.0, operations - 1, BETWEEN * (operations - 1) + 1)
     rows = np.clip(1.0 - np.abs(points[:, None] - np.arange(operations)), 0.0, None)
     own = np.eye(edges)[:, None, :, None]
-    return own * rows[None, :, None, :] + (1.0 - own) * best[None, None], np.arange(
-        operations
-    ) * BETWEEN
+    walk = own * rows[None, :, None, :] + (1.0 - own) * best[None, None]
+    return walk, np.arange(operations) * BETWEEN
 
 
 def walk_view(record: Record) -> Panel:
@@ -68,15 +67,26 @@ def fit_view(record: Record) -> Panel:
     return Panel("The proxies where measured", marks, "measured quality", "said by the proxies")
 
 
+BLOCK = 10  # queries a column of the histogram
+
+
 def rewards_view(record: Record) -> Panel:
-    """Every reward, and what the critic says of it."""
+    """Where rewards were, ten queries at a time, and where the critic puts its quantile."""
     rewards, levels = record.last("rewards"), record.last("levels")
-    along = np.arange(1, len(rewards) + 1)
-    marks = [
-        Points(along, rewards, "reward", "iterates"),
-        Curve(along, levels, "critic, as it is now", "critic"),
+    asked = int(record.last("rewards.count"))
+    blocks = [slice(i, min(i + BLOCK, asked)) for i in range(0, asked, BLOCK)]
+    bounds = np.linspace(rewards[:asked].min(), rewards[:asked].max() + 1e-6, 25)
+    shares = [
+        np.histogram(rewards[block], bounds)[0] / (block.stop - block.start) for block in blocks
     ]
-    return Panel("Rewards and the critic's quantile", marks, "query", "quality")
+    along = np.array([(block.start + 1 + block.stop) / 2 for block in blocks])
+    marks = [
+        Raster(np.stack(shares, axis=1), along, (bounds[1:] + bounds[:-1]) / 2, "share"),
+        Curve(
+            along, np.array([levels[b].mean() for b in blocks]), "critic's quantile, mean", "critic"
+        ),
+    ]
+    return Panel("Rewards, ten queries at a time", marks, "query", "quality")
 
 
 def found(record: Record) -> str:
