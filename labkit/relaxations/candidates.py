@@ -128,9 +128,10 @@ def best_subsets(problem: Candidates) -> list[Subset]:
 
 
 def lasso_subsets(problem: Candidates) -> list[Subset]:
-    """The different subsets along the lasso's path, from none on, each refitted."""
+    """The subsets along the lasso's path, from none on, each refitted."""
     y = np.asarray(problem.y, float)
     _, _, path = lars_path(np.asarray(problem.x, float), y - y.mean(), method="lasso")
-    support = np.abs(path.T) > 1e-12
-    different = [row for i, row in enumerate(support) if i == 0 or (row != support[i - 1]).any()]
-    return [refitted(problem, row) for row in different]
+    nonzero = np.abs(path.T) > 1e-12
+    # Between two knots: at a knot itself one that enters, or leaves, is just 0.
+    support = [nonzero[0], *(nonzero[:-1] | nonzero[1:])]
+    return [refitted(problem, kept) for kept in support]

@@ -106,7 +106,7 @@ class QuantileActorSearch:
         queries = drawn(key, known, self.first, self.budget)
         actions = codes(self.space, queries.index)
         states = jnp.broadcast_to(self.best(queries)[None], actions.shape)
-        w = self._fresh(key) if self.start is None else self.start
+        w = self.fresh(key) if self.start is None else self.start
         rules = Adam(self.actor_lr).init(w.actor), Adam(self.lr).init(w.critic)
         return State(known, queries, states, actions, w, rules)
 
@@ -140,6 +140,12 @@ class QuantileActorSearch:
     def done(self, state: State) -> Array:
         """The budget of queries is spent."""
         return state.queries.count >= self.budget
+
+    def fresh(self, key) -> Weights:
+        """Weights to start from."""
+        of_actor, of_critic = (network.scale for network in self._networks)
+        drawn = jr.normal(key, (len(of_actor) + len(of_critic),))
+        return Weights(drawn[: len(of_actor)] * of_actor, drawn[len(of_actor) :] * of_critic)
 
     def best(self, queries: Queries) -> Float[Array, "edges operations"]:
         """s, the mean code of the k best."""
@@ -192,11 +198,6 @@ class QuantileActorSearch:
     def _networks(self) -> tuple[SmallNetwork, SmallNetwork]:
         n = self.space.edges * self.space.operations
         return SmallNetwork(n, self.width, n), SmallNetwork(2 * n, self.width, 1)
-
-    def _fresh(self, key) -> Weights:
-        of_actor, of_critic = (network.scale for network in self._networks)
-        drawn = jr.normal(key, (len(of_actor) + len(of_critic),))
-        return Weights(drawn[: len(of_actor)] * of_actor, drawn[len(of_actor) :] * of_critic)
 
 
 def example() -> QuantileActorSearch:

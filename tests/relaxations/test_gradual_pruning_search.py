@@ -196,7 +196,7 @@ def test_a_dead_gate_is_zero_and_has_no_gradient():
 
 def test_a_growth_below_one_is_refused():
     with pytest.raises(
-        ValueError, match="growth = 0.9 is refused; accepted: a finite number at least"
+        ValueError, match=r"growth = 0.9 is refused; accepted: a finite number at least"
     ):
         check(replace(example(), {"growth": 0.9}))
 
