@@ -62,7 +62,8 @@ def walk_view(record: Record) -> Panel:
 def fit_view(record: Record) -> Panel:
     """What the proxies say of what was measured."""
     measured, said = record.last("proxy_fit").T
-    ends = np.array([np.nanmin(measured), np.nanmax(measured)])
+    known = measured[np.isfinite(measured)]  # none in a record in which nothing is known yet
+    ends = np.array([known.min(), known.max()]) if len(known) else np.full(2, np.nan)
     marks = [Points(measured, said, "queries", "iterates"), Curve(ends, ends, "equal", "target")]
     return Panel("The proxies where measured", marks, "measured quality", "said by the proxies")
 
@@ -73,19 +74,17 @@ BLOCK = 10  # queries a column of the histogram
 def rewards_view(record: Record) -> Panel:
     """Where rewards were, ten queries at a time, and where the critic puts its quantile."""
     rewards, levels = record.last("rewards"), record.last("levels")
-    asked = int(record.last("rewards.count"))
+    asked, marks = int(record.last("rewards.count")), []
     blocks = [slice(i, min(i + BLOCK, asked)) for i in range(0, asked, BLOCK)]
-    bounds = np.linspace(rewards[:asked].min(), rewards[:asked].max() + 1e-6, 25)
-    shares = [
-        np.histogram(rewards[block], bounds)[0] / (block.stop - block.start) for block in blocks
-    ]
-    along = np.array([(block.start + 1 + block.stop) / 2 for block in blocks])
-    marks = [
-        Raster(np.stack(shares, axis=1), along, (bounds[1:] + bounds[:-1]) / 2, "share"),
-        Curve(
-            along, np.array([levels[b].mean() for b in blocks]), "critic's quantile, mean", "critic"
-        ),
-    ]
+    along = np.array([(b.start + 1 + b.stop) / 2 for b in blocks])
+    if asked:  # in a record of which nothing is known yet there are no rewards
+        bounds = np.linspace(rewards[:asked].min(), rewards[:asked].max() + 1e-6, 25)
+        shares = [np.histogram(rewards[b], bounds)[0] / (b.stop - b.start) for b in blocks]
+        marks.append(
+            Raster(np.stack(shares, axis=1), along, (bounds[1:] + bounds[:-1]) / 2, "share")
+        )
+    quantile = np.array([levels[b].mean() for b in blocks])
+    marks.append(Curve(along, quantile, "critic's quantile, mean", "predicted"))
     return Panel("Rewards, ten queries at a time", marks, "query", "quality")
 
 
