@@ -4,8 +4,8 @@
 
 Candidates are sin 3t, t, t^2, |t|, cos 5t, exp t, t^3 and a noise, each standardised on the
 samples: like an operation behind a batch normalisation that has no scale of its own.  With gates
-g the model is b + sum_o g_o x_o.  There are 255 subsets, all of which can be tried; the lasso
-gives a path of subsets, and nearest to it a greedy one.
+g and a constant w the model is w + sum_o g_o x_o.  All 256 subsets can be tried; the lasso gives
+a path of them.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class Candidates:
     costs: Float[Array, " 8"] = knob((1.0,) * 8, 0.0, 3.0, within=(0.0, 1e6), about="of each")
 
     def start(self, key) -> Float[Array, ""]:
-        """b."""
+        """The constant w."""
         del key
         return jnp.zeros((), self.x.dtype)
 
@@ -41,13 +41,13 @@ class Candidates:
         """The costs, edge by edge."""
         return jnp.asarray(self.costs, self.x.dtype)[None]
 
-    def loss(self, b: Float[Array, ""], g: Float[Array, "1 8"]) -> Float[Array, ""]:
+    def loss(self, w: Float[Array, ""], g: Float[Array, "1 8"]) -> Float[Array, ""]:
         """Mean squared error."""
-        return ((self.y - b - self.x @ g[0]) ** 2).mean()
+        return ((self.y - w - self.x @ g[0]) ** 2).mean()
 
-    def error(self, b, g: Float[Array, "1 8"], alive: Bool[Array, "1 8"]) -> Float[Array, ""]:
+    def error(self, w, g: Float[Array, "1 8"], alive: Bool[Array, "1 8"]) -> Float[Array, ""]:
         """The same once the survivors are refitted, with coefficients of any size and sign."""
-        del b, g
+        del w, g
         kept = jnp.append(alive[0], True).astype(self.x.dtype)
         X = jnp.column_stack([self.x, jnp.ones_like(self.y)]) * kept[None]
         gram = X.T @ X / len(self.y) + jnp.diag(1.0 - kept)

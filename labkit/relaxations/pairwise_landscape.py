@@ -119,9 +119,9 @@ def measured_cells(price: float = 0.0) -> TabulatedSpace:
 
     The dearest cells have a share of 1.
     """
-    table, cost = cell_table(), np.asarray(multiply_adds(one_hot(all_cells())), float)
+    table, cost = cell_table(), np.asarray(multiply_adds(one_hot(jnp.asarray(all_cells()))), float)
     quality = table.mean - price * cost / cost.max()
-    return TabulatedSpace(quality, table.error, len(EDGES), len(USUAL))
+    return TabulatedSpace(jnp.asarray(quality), jnp.asarray(table.error), len(EDGES), len(USUAL))
 
 
 def count(space: Space) -> int:

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from labkit.claims import Claim
 from labkit.record import Record
-from labkit.views import Band, Curve, Panel, Points, Raster, View
+from labkit.views import Band, Curve, Mark, Panel, Points, Raster, View
 
 
 def ranks_view(name: str) -> View:
@@ -17,7 +17,7 @@ def ranks_view(name: str) -> View:
             marks = [Curve(along, record["best_rank"], name, name)]
             return Panel("Best found so far", marks, "queries", "rank", log_y=True)
         own = record["ranks"]
-        marks = [Band(along, own.min(axis=1), own.max(axis=1), f"{name}, all", name)]
+        marks: list[Mark] = [Band(along, own.min(axis=1), own.max(axis=1), f"{name}, all", name)]
         for column in (column for column in record if column.endswith("ranks")):
             label = column.rpartition(".")[0] or name
             marks.append(Curve(along, np.median(record[column], axis=1), label, label))
@@ -40,7 +40,7 @@ def around(best: Float[Array, "edges operations"]) -> tuple[Array, np.ndarray]:
     rows = np.clip(1.0 - np.abs(points[:, None] - np.arange(operations)), 0.0, None)
     own = np.eye(edges)[:, None, :, None]
     walk = own * rows[None, :, None, :] + (1.0 - own) * best[None, None]
-    return walk, np.arange(operations) * BETWEEN
+    return jnp.asarray(walk), np.arange(operations) * BETWEEN
 
 
 def walk_view(record: Record) -> Panel:

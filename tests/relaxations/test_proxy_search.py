@@ -150,9 +150,10 @@ def test_a_gaussian_process_is_no_worse():
 def test_on_the_cells_it_is_not_told_from_random_search_with_twenty_queries():
     """Seven of 64 cells are within an error of the best: 20 queries find one of them anyhow."""
     space = measured_cells()
-    small = {"first": 8, "each": 2, "budget": 20}
-    lanes = fan(ProxySearch(space, **small), 6, over={"key": 20}, every=6)
-    random = [run(SearchControl(space, **small), 6, key=i).last("best_rank") for i in range(20)]
+    search = ProxySearch(space, first=8, each=2, budget=20)
+    lanes = fan(search, 6, over={"key": 20}, every=6)
+    control = SearchControl(space, first=8, each=2, budget=20)
+    random = [run(control, 6, key=i).last("best_rank") for i in range(20)]
     assert np.median(lanes.column("best_rank")[:, -1]) == np.median(random) == 1
 
 

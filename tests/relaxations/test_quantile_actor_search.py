@@ -167,8 +167,9 @@ def test_what_was_learnt_helps_on_a_landscape_like_it_and_harms_on_another():
 
 @pytest.mark.slow
 def test_on_the_cells_it_is_not_better_than_random_search():
-    space, settings = measured_cells(), {"first": 8, "budget": 20}
-    lanes = fan(QuantileActorSearch(space, k=4, **settings), 12, over={"key": 20}, every=12)
-    random = SearchControl(space, each=2, **settings)
+    space = measured_cells()
+    search = QuantileActorSearch(space, k=4, first=8, budget=20)
+    lanes = fan(search, 12, over={"key": 20}, every=12)
+    random = SearchControl(space, first=8, each=2, budget=20)
     ends = [run(random, 6, key=i).last("best_rank") for i in range(20)]
     assert np.mean(lanes.column("best_rank")[:, -1]) >= np.mean(ends)
