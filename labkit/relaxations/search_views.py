@@ -1,5 +1,6 @@
 """What searches of architectures show: the rank of the find, the proxy, the critic."""
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
