@@ -86,7 +86,7 @@ class QuantileActorSearch:
     actor_lr: float = knob(1e-4, 1e-5, 1e-2, log=True, live=True)
     k: int = size(16, 1, 64, about="best ones that make the state")
     width: int = size(64, 1, 256, about="of both networks")
-    updates: int = size(10, 1, 100, about="a query")
+    updates: int = size(5, 1, 100, about="a query")
     first: int = size(30, 2, 100, about="queries at random, to begin with")
     budget: int = size(300, 2, 1000, about="queries in all")
     error: str = choice("quantile", "squared", about="of the critic")
