@@ -64,7 +64,10 @@ class State(NamedTuple):
 
 @method
 class ProxySearch:
-    """A step is a round: the proxies are fitted anew, climbed, and `each` queries are made."""
+    """A step is a round: the proxies are fitted anew, climbed, and `each` queries are made.
+
+    Where the ascents agree on what is known already, the queries are at random.
+    """
 
     space: Space
     lr: float = knob(0.01, 0.001, 0.1, log=True, about="of the fit")

@@ -50,8 +50,9 @@ def test_each_round_asks_for_new_ones_among_those_climbed():
     np.testing.assert_allclose(state.queries.value, quality[asked])
     best = [1 + (quality > quality[asked[:n]].max()).sum() for n in record["queries"]]
     assert record["best_rank"].tolist() == best
-    climbed = np.asarray(rounded(state.alpha))
-    assert set(asked[-5:]) & set(climbed)  # the others, if any, for want of new ones
+    # In the last round those climbed to that were new; for want of five, others at random.
+    new = set(np.asarray(rounded(state.alpha)).tolist()) - set(asked[:-5].tolist())
+    assert len(new & set(asked[-5:].tolist())) == min(5, len(new))
     assert "budget of queries is spent" in record.events[0].sentence
 
 
