@@ -116,10 +116,10 @@ LANDSCAPES = [{"draw": i, "key": i} for i in range(10)]
 
 
 @pytest.mark.slow
-def test_the_claim_refuses_an_actor_that_goes_down():
-    """A critic of -r: the actor climbs towards the worst."""
-    worst = replace(example(), {"noise": 0.0, "epsilon": 1.0})  # and here it has no say at all
-    lanes = fan(worst, 270, over=LANDSCAPES[:5], every=270)
+def test_the_claim_refuses_an_actor_that_has_no_say():
+    """All actions at random, whatever the actor has learnt."""
+    silent = replace(example(), {"noise": 0.0, "epsilon": 1.0})
+    lanes = fan(silent, 270, over=LANDSCAPES[:5], every=270)
     wrong = {"ranks": lanes.column("best_rank").T, "random.ranks": demo()["random.ranks"][[0, -1]]}
     assert not claim(Record(lanes[0].steps, wrong)).holds
 
