@@ -104,6 +104,18 @@ ROLES = {
     "cauchy": ("green", "longdash", "cross"),
     "optimal": ("orange", "dash", "star"),
     "error-free": ("purple", "solid", "square"),
+    "right arc": ("green", "solid", "circle"),
+    "turned arc": ("vermilion", "dash", "square"),
+    "missing arc": ("ink", "dot", "star"),
+    "spare arc": ("orange", "dashdot", "diamond"),
+    "positive": ("blue", "solid", "circle"),
+    "negative": ("vermilion", "dash", "square"),
+    "slice": ("ink", "dash", "cross"),
+    "random": ("ghost", "dot", "circle"),
+    "evolution": ("green", "dashdot", "triangle-up"),
+    "gaussian process": ("purple", "longdash", "diamond"),
+    "proxy search": ("blue", "solid", "circle"),
+    "actor search": ("orange", "dash", "square"),
 }
 
 # Cividis at nine even places, so that both renderers draw the same field.
