@@ -57,7 +57,7 @@ class Explorer(ipywidgets.VBox):
         check(method)
         _close_former(self)
         self._views, self._say = list(views), say
-        self._drawing = threading.RLock()
+        self._drawing, self._editing = threading.RLock(), threading.RLock()
         self._refusal = ""  # what was last asked for and refused
         options = {"steps": steps, "every": every, "seed": seed, "limit": limit, "pace": pace}
         options["pause"] = pause
@@ -217,12 +217,12 @@ class Explorer(ipywidgets.VBox):
     def _edited(self, edit: Edit) -> None:
         """A hand changed the array behind a mark."""
         [name] = resolve(self.method, {edit.field: None})
-        known = fields(self.method)[name]
         with self._drawing:
             marks = [m for p in self._panels for m in p.marks if isinstance(m, Points)]
         alone = any(len(m.x) == 1 for m in marks if m.edits == edit.field)
-        value = edited(known.value, edit, alone=alone)
-        self.turn({name: np.clip(value, known.low, known.high)})
+        with self._editing:  # two pages may paint at once, each its own cells
+            known = fields(self.method)[name]
+            self.turn({name: edited(known.value, edit, known.low, known.high, alone=alone)})
 
 
 def _button(name: str, icon: str, about: str, press: Callable[[], None]) -> ipywidgets.Button:

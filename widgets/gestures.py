@@ -19,17 +19,23 @@ class Edit(NamedTuple):
     to: tuple[float, ...]  # x and y of a drag, the value that is painted, nothing of a join
 
 
-def edited(value: np.ndarray, edit: Edit, *, alone: bool = False) -> np.ndarray:
-    """The field after the gesture.  A field of two numbers is one point when it is `alone`."""
+def edited(
+    value: np.ndarray, edit: Edit, low: float, high: float, *, alone: bool = False
+) -> np.ndarray:
+    """The field after the gesture, what it changed held between `low` and `high`.
+
+    A field of two numbers is one point when it is `alone`.
+    """
     value = np.array(value, float)
+    to = np.clip(edit.to, low, high)
     if edit.gesture == "paint":
-        value.flat[list(edit.at)] = edit.to[0]
+        value.flat[list(edit.at)] = to[0]
     elif edit.gesture == "join":
         value.flat[list(edit.at)] = float(value.flat[edit.at[0]] < 0.5)
     elif value.shape == (2,) and alone:
-        value[:] = edit.to
+        value[:] = to
     elif value.ndim == 1:
-        value[edit.at[0]] = edit.to[1]
+        value[edit.at[0]] = to[1]
     else:
-        value[edit.at[0]] = edit.to
+        value[edit.at[0]] = to
     return value

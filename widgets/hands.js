@@ -42,7 +42,7 @@ function hands(box, ring, line, el, shown, store, signal, send) {
       for (let index = 0; index < shown()._fullData[edit.trace].x.length; index++) {
         const { left, top } = dot(edit, on, index);
         const distance = Math.hypot(left - at.left, top - at.top);
-        if (distance > reach) continue;
+        if (!(distance <= reach)) continue; // also what is at NaN: not seen yet
         [best, reach] = [{ edit, index, left: left - at.left, top: top - at.top }, distance];
       }
     }
@@ -56,6 +56,7 @@ function hands(box, ring, line, el, shown, store, signal, send) {
     const [left, top] = [at.left - on.x._offset, at.top - on.y._offset];
     if (left < 0 || top < 0 || left > on.x._length || top > on.y._length) return null;
     const [column, row] = [closest(x, on.x.p2d(left)), closest(y, on.y.p2d(top))];
+    if (column === null || row === null) return null;
     return { row, column, columns: x.length, value: z[row][column] };
   };
 
@@ -65,7 +66,9 @@ function hands(box, ring, line, el, shown, store, signal, send) {
     if (point) return point;
     for (const edit of all.filter((each) => each.gesture === "paint")) {
       const first = cell(edit, at);
-      if (first) return { edit, last: first, value: first.value >= 0.5 ? 0 : 1, cells: [] };
+      if (!first) continue;
+      const cells = [first.row * first.columns + first.column];
+      return { edit, last: first, value: first.value >= 0.5 ? 0 : 1, cells };
     }
     return null;
   };
@@ -97,7 +100,7 @@ function hands(box, ring, line, el, shown, store, signal, send) {
         if (!next) return;
         const { row, column } = held.last;
         const steps = Math.max(Math.abs(next.row - row), Math.abs(next.column - column), 1);
-        for (let i = held.cells.length || held.moved ? 1 : 0; i <= steps; i++) {
+        for (let i = 1; i <= steps; i++) {
           const r = Math.round(row + ((next.row - row) * i) / steps);
           const c = Math.round(column + ((next.column - column) * i) / steps);
           held.cells.push(r * next.columns + c);
@@ -110,13 +113,14 @@ function hands(box, ring, line, el, shown, store, signal, send) {
         held.cells = [];
       },
       drop() {
-        if (!held.moved) this.note(); // a click paints one cell
-        this.move();
+        this.move(); // a click paints one cell
       },
     },
     join: {
       move() {
-        const from = dot(held.edit, axes(held.edit), held.index);
+        const on = axes(held.edit);
+        if (!on) return;
+        const from = dot(held.edit, on, held.index);
         const [across, down] = [place.left - from.left, place.top - from.top];
         line.style.display = "block";
         line.style.left = `${from.left}px`;
@@ -125,7 +129,7 @@ function hands(box, ring, line, el, shown, store, signal, send) {
         line.style.transform = `rotate(${Math.atan2(down, across)}rad)`;
       },
       drop() {
-        const end = nearest(place, [held.edit]);
+        const end = axes(held.edit) ? nearest(place, [held.edit]) : null;
         if (!end || end.index === held.index) return;
         const nodes = shown()._fullData[held.edit.trace].x.length;
         const there = held.index * nodes + end.index;
@@ -142,13 +146,16 @@ function hands(box, ring, line, el, shown, store, signal, send) {
   const take = (event) => {
     if (event.button !== 0 || !event.isPrimary) return;
     place = within(event);
-    held = find(place);
-    if (!held) return;
+    const found = held ? null : find(place); // a second finger takes nothing
+    if (!found) return;
+    held = { ...found, pointer: event.pointerId };
     stop(event);
     box.setPointerCapture(event.pointerId);
     el.classList.toggle("labkit-held", held.edit.gesture !== "paint");
   };
   const move = (event) => {
+    if (held && event.pointerId !== held.pointer) return;
+    if (held && event.buttons === 0) return drop(event); // let go where nobody saw it
     place = within(event);
     if (!held) {
       const near = event.buttons === 0 ? find(place)?.edit.gesture : null;
@@ -165,15 +172,19 @@ function hands(box, ring, line, el, shown, store, signal, send) {
       if (held) gestures[held.edit.gesture].move();
     });
   };
-  const drop = () => {
-    if (held) gestures[held.edit.gesture].drop();
+  const leave = (event) => {
+    if (held && event.pointerId !== held.pointer) return;
     held = null;
     el.classList.remove("labkit-held");
     ring.style.display = line.style.display = "none";
   };
-  const leave = () => {
-    held = null;
-    drop();
+  const drop = (event) => {
+    if (!held || event.pointerId !== held.pointer) return;
+    try {
+      gestures[held.edit.gesture].drop();
+    } finally {
+      leave(event);
+    }
   };
   // While something is held plotly must see neither the mouse nor the finger: it would zoom.
   const shield = (event) => held && stop(event);
@@ -186,10 +197,12 @@ function hands(box, ring, line, el, shown, store, signal, send) {
   box.addEventListener("touchstart", shield, options);
 }
 
+/** The place of the value nearest to `at`; null half a cell beyond the ends. */
 function closest(values, at) {
   let best = 0;
   for (let i = 1; i < values.length; i++) {
     if (Math.abs(values[i] - at) < Math.abs(values[best] - at)) best = i;
   }
-  return best;
+  const cell = values.length > 1 ? Math.abs(values[1] - values[0]) : 1;
+  return Math.abs(values[best] - at) <= 0.5001 * cell ? best : null;
 }

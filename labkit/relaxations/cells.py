@@ -74,8 +74,8 @@ class Supernet:
         for name in self.operations:
             if name not in OPERATIONS:
                 raise unknown("operation", name, OPERATIONS)
-        if len(set(self.operations)) < len(self.operations):
-            raise refusal("operations", self.operations, "different names")
+        if not self.operations or len(set(self.operations)) < len(self.operations):
+            raise refusal("operations", self.operations, "one name or more, all different")
 
     def start(self, key: Key[Array, ""]) -> Weights:
         """Weights from N(0, 1 / fan_in), biases from zero."""

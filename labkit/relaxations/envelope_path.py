@@ -65,9 +65,14 @@ def example() -> Sweep:
 
 
 def enough(v: Float[np.ndarray, " J"], k: float) -> float:
-    """The least lam from which exactly k entries stay; NaN where there is no gap, or no k."""
+    """The least lam from which exactly k entries stay; NaN where there is no gap, or no k.
+
+    0 where no more than k are there.
+    """
     norms = np.sort(np.abs(np.asarray(v, float)))[::-1]
     place = round(float(k))
+    if place == np.count_nonzero(norms) and abs(place - k) <= 1e-6:
+        return 0.0
     if abs(place - k) > 1e-6 or place >= len(norms) or norms[place - 1] <= norms[place]:
         return np.nan
     return float(norms[place] / (norms[place - 1] - norms[place]))
@@ -117,4 +122,5 @@ def say(record: Record) -> str:
     at = enough(v, k)
     if np.isnan(at):
         return f"k = {k:.3g}: {ends}; no lam leaves just k."
-    return f"k = {k:.3g}: {ends}; from lam {at:.3g} on there are k."
+    here = f"from lam {at:.3g} on there are k" if at else "there are no more than k"
+    return f"k = {k:.3g}: {ends}; {here}."

@@ -81,8 +81,8 @@ class VertexFunction:
     edges: tuple = static(default=((0, 1),))
 
     def check(self) -> None:
-        edges = np.asarray(self.edges)
-        if edges.ndim != 2 or edges.shape[1] != 2 or edges.max() >= len(self.values):
+        edges, most = np.asarray(self.edges), len(self.values)
+        if edges.ndim != 2 or edges.shape[1] != 2 or not ((edges >= 0) & (edges < most)).all():
             raise refusal("edges", edges, "pairs of indices of the vertices")
 
     @property

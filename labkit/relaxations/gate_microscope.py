@@ -100,7 +100,9 @@ def say(record: Record) -> str:
     floats = 1.0 / (M * grain(record))
     window = f"{width * M:.3g} teeth in the window, {floats:.3g} floats to a tooth"
     seen = np.unique(record["above"]).size
+    steps = secants(record)[middle]
+    between = "none between floats" if np.isnan(steps) else f"{steps:.3g}"
     return (
         f"{window}; {seen} different values of TG - b in {len(record)} places; derivative "
-        f"{record['slope'][middle]:.3g}, difference {secants(record)[middle]:.3g}."
+        f"{record['slope'][middle]:.3g}, difference {between}."
     )

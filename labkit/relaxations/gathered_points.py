@@ -61,7 +61,7 @@ def _circle() -> np.ndarray:
 class GatheredPoints:
     """Points that a network gathers without moving their hull."""
 
-    points: Float[Array, "n 2"] = knob(_cloud().tolist(), -1.6, 1.6, about="where they start")
+    points: Float[Array, "n 2"] = knob(_cloud().tolist(), -2.1, 2.1, about="where they start")
     lam: Scalar = knob(1.0, 0.0, 3.0, live=True, about="weight of the entropy")
     keep: Scalar = knob(20.0, 0.0, 100.0, live=True, about="weight of the hull")
     tau: Scalar = knob(0.25, 0.03, 3.0, log=True, live=True, about="in units of the points")
@@ -199,7 +199,7 @@ views: list[View] = [
 def say(record: Record) -> str:
     """Entropy, work and hull, then and now, in a sentence."""
     before, after = record["y"][0], record["y"][-1]
-    changed = area(after) / area(before) - 1.0
+    changed = area(after) / max(area(before), 1e-12) - 1.0
     return (
         f"Step {record.steps[-1]}: the entropy of the cells went from "
         f"{record['hard_entropy'][0]:.3f} to {record['hard_entropy'][-1]:.3f}, the points looked "

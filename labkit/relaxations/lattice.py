@@ -12,7 +12,7 @@ which no sum over roads equals.  What a solver can do is a linear cost c:
 
 A fast road is, with even odds, a gamble: its variance is then the larger the smaller its mean.
 Where being on time has odds above one half, some lam >= 0 has the best route as that of least
-mean + lam variance, since P is then largest at a corner of the points (mean . x, variance . x).
+mean + lam variance, since P is then least at a corner of the points (mean . x, variance . x).
 
 Source: Nikolova, Kelner, Brand and Mitzenmacher 2006, Stochastic shortest paths via
 quasi-convex maximization.
@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, Int, Key
 
 from labkit.method import Scalar, knob, pytree, size
@@ -76,7 +77,7 @@ class Lattice:
     def loss(self, trip: Trip, x: Float[Array, "... roads"]) -> Float[Array, "..."]:
         """The chance to be late."""
         z = (x @ trip.mean - trip.deadline) / jnp.sqrt(x @ trip.variance)
-        return 0.5 + 0.5 * jax.lax.erf(z * 0.5**0.5)  # Phi(z)
+        return ndtr(z)
 
 
 def least_cost(c: Float[Array, " roads"], k: int) -> Float[Array, ""]:

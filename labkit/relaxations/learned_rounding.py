@@ -170,6 +170,8 @@ def say(record: Record) -> str:
     """The error of the rounding so far, beside the nearest and the best."""
     o = shown(record)
     hard, near = record.last("hard")[o], record.last("nearest")[o]
+    if near == 0:
+        return f"Step {record.steps[-1]}: all weights lie on lines, and the nearest have no error."
     seen = f"Step {record.steps[-1]}: rounded now, the error is {hard / near:.2f} of the nearest's"
     if "best" in record:
         seen += f", where the best of all has {record.last('best')[o] / near:.2f}"

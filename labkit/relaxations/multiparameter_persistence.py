@@ -89,7 +89,7 @@ class MultiparameterPersistence:
     """Descent on L from the points of `problem`, which are dragged."""
 
     problem: Any = Cloud()
-    k: float = knob(2.0, 0.0, 6.0, about="components asked for")
+    k: float = knob(2.0, 0.0, 6.0, within=(0.0, np.inf), about="components asked for")
     scale: float = knob(0.8, 0.2, 2.0, within=(1e-3, 1e3), about="R, side of the box")
     depth: float = knob(1.0, 0.2, 1.5, within=(1e-3, 1e3), about="D, side of the box")
     angle: float = knob(70.0, 1.0, 89.0, within=(0.1, 89.9), about="of the slice, degrees")

@@ -11,7 +11,9 @@ its runs, so there x_i is replaced by the runs begun before it, and the anchors 
 
     t_i = sum_{j < i} sigma((x_j - x_{j+1}) / tau)
 
-and H goes to the entropy of the runs exactly.  The method moves the values y of a sequence,
+and as tau -> 0 H goes to the entropy of the runs, to 1e-5 that the width of the anchors leaves,
+where neighbours differ and there are no more runs than anchors.  The method moves the values y
+of a sequence,
 
     mean |y - x|^2 / 2  +  lam H(y),
 
@@ -122,8 +124,8 @@ class PartitionEntropy:
         noisy_runs(0).tolist(), -0.2, 1.2, about="the sequence as given"
     )
     lam: Scalar = knob(0.003, -0.03, 0.03, live=True, about="weight of the entropy")
-    tau: Scalar = knob(0.02, 0.003, 1.0, log=True, live=True, about="in units of the values")
-    lr: float = knob(0.005, 0.0005, 0.05, log=True, live=True, about="of Adam")
+    tau: Scalar = knob(0.02, 0.005, 1.0, log=True, live=True, about="in units of the values")
+    lr: float = knob(0.005, 0.0005, 0.02, log=True, live=True, about="of Adam")
     runs: int = size(24, 2, 48, about="most runs that are told apart")
 
     steps = 400

@@ -119,7 +119,8 @@ class Programs:
 def standard(A: Float[np.ndarray, "m n"], b: Float[np.ndarray, " m"]) -> Region:
     """All vertices of A x = b, x >= 0, by trying each basis.
 
-    Raises ValueError where one is degenerate, or where there is none.
+    Raises ValueError where one is degenerate, where there is none, and where the region has no
+    end: not every cost would have its least value at a vertex.
     """
     return _region(A, b, A.shape[1])
 
@@ -130,6 +131,10 @@ def packing(G: Float[np.ndarray, "m d"], h: Float[np.ndarray, " m"]) -> Region:
 
 
 def _region(A: np.ndarray, b: np.ndarray, d: int) -> Region:
+    ones = np.ones(A.shape[1])  # a direction x >= 0 with A x = 0 goes on for ever
+    away = linprog(-ones, A_eq=A, b_eq=np.zeros(len(A)), bounds=(0, 1))
+    if away.status == 0 and away.fun < -1e-9:
+        raise refusal("A", A, "rows whose region is bounded")
     vertices, margins = [], []
     for basis in map(list, itertools.combinations(range(A.shape[1]), len(A))):
         if abs(np.linalg.det(A[:, basis])) < 1e-9:

@@ -10,8 +10,8 @@ f is linear in each p_i, so that the better alternative of any item never costs 
 items are in or out, changes go on while they help.  Every step of this method is one step of
 descent or, after `descent_steps` of them, one change.
 
-What to look for: probabilities that are nearly settled by descent, few that are not; the tree
-of alternatives, whose lower branch is taken; and starts that end in different sets.
+What to look for: probabilities that descent leaves undecided, and rounding decides; the tree of
+alternatives, whose lower branch is taken; and starts that end in different sets.
 
 Source: S022, Tackling Prevalent Conditions in Unsupervised Combinatorial Optimization:
 Cardinality, Minimum, Covering, and More.

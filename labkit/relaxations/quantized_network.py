@@ -66,10 +66,19 @@ def quantized(
     samples: int = 64,
     steps: int = 300,
 ) -> Params:
-    """The trained network with its weights on grids of so many bits, one number or one a layer."""
+    """The trained network with its weights on grids of so many bits, one number or one a layer.
+
+    Raises KeyError for another way, ValueError for bits that are no whole numbers from 2 on, one
+    or as many as there are layers, and without samples.
+    """
     if way not in WAYS:
         raise unknown("way", way, WAYS)
     problem, params = trained()
+    asked = np.asarray(bits, float)
+    if asked.shape not in ((), (len(params),)) or not ((asked >= 2) & (asked % 1 == 0)).all():
+        raise refusal("bits", bits, f"whole numbers from 2 on, one or {len(params)} of them")
+    if not 1 <= samples <= len(problem.x):
+        raise refusal("samples", samples, f"1 to {len(problem.x)}")
     several = jnp.broadcast_to(jnp.asarray(bits, float), (len(params),))
     if way == "straight-through":
         return _retrained(problem, params, several, steps)

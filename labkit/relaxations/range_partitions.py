@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from labkit.errors import refusal
+
 
 def entropy_of(sizes: Sequence[int] | np.ndarray) -> float:
     """H of a cut into parts of these sizes, in nats; parts of size 0 do not count."""
@@ -45,7 +47,12 @@ class Sorted(NamedTuple):
 
 
 def natural_merge_sort(values: Float[np.ndarray, " n"]) -> Sorted:
-    """Find the runs, then merge the two shortest until one is left."""
+    """Find the runs, then merge the two shortest until one is left.
+
+    Raises ValueError for NaN, which has no place in an order.
+    """
+    if np.isnan(values).any():
+        raise refusal("values", values, "numbers")
     lengths = run_lengths(values)
     runs = np.split(np.asarray(values), np.cumsum(lengths)[:-1])
     heap = [(len(run), i, run.tolist()) for i, run in enumerate(runs)]
@@ -79,8 +86,13 @@ class Hull(NamedTuple):
 
 
 def convex_hull(points: Float[np.ndarray, "n 2"]) -> Hull:
-    """Marriage before conquest, the upper hull and then the lower."""
+    """Marriage before conquest, the upper hull and then the lower.
+
+    Raises ValueError without points, and for points that are not finite.
+    """
     points = np.asarray(points, float)
+    if not len(points) or not np.isfinite(points).all():
+        raise refusal("points", points, "one finite point or more")
     upper, above = _upper(points)
     lower, below = _upper(points * np.array([1.0, -1.0]))
     back = upper[::-1]  # its ends are those of the lower hull, unless points there share their x

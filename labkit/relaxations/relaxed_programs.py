@@ -60,7 +60,7 @@ class State(NamedTuple):
 class RelaxedPrograms:
     """Trees that learn the truth table `target`, the last input changing fastest."""
 
-    target: Float[Array, " cases"] = knob(XOR, 0.0, 1.0, about="the value of each case")
+    target: Float[Array, " cases"] = knob(XOR, 0.0, 1.0, about="of each case: above 0.5 or not")
     lam: Scalar = knob(0.05, 0.0, 0.3, live=True, about="weight of the length")
     tau: Scalar = knob(1.0, 0.1, 5.0, log=True, live=True, about="in units of the logits")
     lr: float = knob(0.1, 0.01, 1.0, log=True, live=True, about="of Adam")
@@ -87,7 +87,7 @@ class RelaxedPrograms:
         return State(logits, Adam(self.lr).init(logits), jnp.zeros((), dtype))
 
     def step(self, state: State, key) -> State:
-        lam = self.lam * jnp.minimum(state.step / self.steps, 1.0)
+        lam = self._lam(state)
         # A sum: no tree feels another.
         if self.gradient == "of the mixture":
             loss = lambda logits: jnp.sum(
@@ -103,9 +103,9 @@ class RelaxedPrograms:
     def observe(self, state: State) -> dict[str, Any]:
         soft = softened(state.logits, self.tau)
         hard = rounded(soft)
-        lam = self.lam * jnp.minimum(state.step / self.steps, 1.0)
+        lam = self._lam(state)
         losses = jax.vmap(lambda tree: self._loss(tree, lam))(soft)
-        right = lambda tree: jnp.mean(jnp.abs(self._values(tree) - self._target()) < 0.5)
+        right = lambda tree: jnp.mean((self._values(tree) > 0.5) == (self._target() > 0.5))
         hard_right, length = jax.vmap(right)(hard), jax.vmap(expected_length)(hard)
         best = jnp.argmin(losses)
         of = lambda tree: jax.tree.map(lambda x: x[best], tree)
@@ -122,6 +122,9 @@ class RelaxedPrograms:
             "leaves": of(soft).leaves,
             "target": Latest(self._target()),
         }
+
+    def _lam(self, state: State) -> Array:
+        return self.lam * jnp.minimum(state.step / self.steps, 1.0)
 
     def _target(self) -> Array:
         return jnp.asarray(self.target, float)
@@ -199,7 +202,7 @@ def _source(record: Record) -> Panel:
     table = table_of(expression, inputs)
     rows = [f"{'  '.join('abcdefgh'[:inputs])}    program  target"]
     for case, value, wanted in zip(cases, table, target, strict=True):
-        mark = "" if value == wanted else "  wrong"
+        mark = "" if value == (wanted > 0.5) else "  wrong"
         rows.append(f"{'  '.join(map(str, case))}    {value:7g}  {wanted:6g}{mark}")
     return Panel("As Python, case by case", [Text("\n".join([expression, "", *rows]))])
 
@@ -225,7 +228,7 @@ def say(record: Record) -> str:
     """The program, whether it is right, and how many trees are, in a sentence."""
     target = record.last("target")
     found = program(record)
-    right = np.array_equal(table_of(found, inputs_of(target)), np.round(target))
+    right = np.array_equal(table_of(found, inputs_of(target)), target > 0.5)
     return (
         f"Step {record.steps[-1]}: {found}, which is {'right' if right else 'not right'} in all "
         f"{len(target)} cases; {record.last('solved'):.0%} of the trees are right."

@@ -9,6 +9,7 @@ expected to break its rule; `optimum()` by an integer program; and `greedy()`.  
 """
 
 import itertools
+import math
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -108,10 +109,13 @@ class Facilities:
         """The largest saving of the least useful site in any set of k + 1.
 
         Above this beta a set that no single change improves has k sites.  What a site saves can
-        only shrink as a set grows, so that larger sets ask for no more.
+        only shrink as a set grows, so that larger sets ask for no more.  Raises ValueError
+        where there are too many such sets to look at.
         """
         d, most = self.distances(), 0.0
-        for chosen in itertools.combinations(range(self.items), min(self.k + 1, self.items)):
+        if math.comb(self.items, self.k + 1) > 10**6:
+            raise refusal("k", self.k, "a k with a million sets of k + 1, or fewer")
+        for chosen in itertools.combinations(range(self.items), self.k + 1):
             two = np.sort(d[:, chosen], axis=1)[:, :2]
             saved = np.bincount(d[:, chosen].argmin(axis=1), np.diff(two)[:, 0], len(chosen))
             most = max(most, saved.min())
@@ -132,11 +136,15 @@ class Coverage:
     beta: float = knob(2.0, 0.0, 4.0, within=(0.0, np.inf), about="for each set too many")
 
     def check(self) -> None:
-        if np.shape(self.covers)[0] != len(self.weights):
+        if np.ndim(self.covers) != 2 or np.shape(self.covers)[0] != len(self.weights):
             accepted = f"({len(self.weights)}, sets), a row for each weight"
             raise refusal("shape of covers", np.shape(self.covers), accepted)
         if not np.isin(self.covers, (0, 1)).all():
             raise refusal("covers", self.covers, "zeros and ones")
+        if not (np.asarray(self.weights) >= 0).all():
+            raise refusal("weights", self.weights, "weights from 0 on")
+        if self.k > self.items:
+            raise refusal("k", self.k, f"at most {self.items}, the number of sets")
 
     @property
     def items(self) -> int:

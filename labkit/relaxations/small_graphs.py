@@ -52,6 +52,8 @@ class IndependentSet:
 
     def check(self) -> None:
         check_adjacency(self.adjacency)
+        if not np.isin(self.adjacency, (0, 1)).all():
+            raise refusal("adjacency", self.adjacency, "zeros and ones")
 
     @property
     def items(self) -> int:

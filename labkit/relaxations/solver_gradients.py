@@ -5,8 +5,8 @@
 
 x(c) is piecewise constant: its own derivative is zero or does not exist.  With normal z the
 first is, without bias, the gradient of the mean of f(x(c + tau z)) (`perturbed_argmax` of the
-payoff); K - 1 and not K, since the mean contains f_k.  The second is, for a linear f, the slope
-of the line through the values of c . x at c and at c + lam grad f.
+payoff); K - 1 and not K, since the mean contains f_k.  The second is, for a linear f and with
+V(c) = min_x c . x, the gradient in c of (V(c + lam grad f) - V(c)) / -lam.
 """
 
 from collections.abc import Callable

@@ -15,6 +15,7 @@ Each unit of a network is multiplied by a gate, and what is minimised is
 The penalty pulls at all gates alike, the loss holds those back that it needs.  Budget, M, tau and
 strength may be turned in mid-run: look how gates close and open again.  The share of open gates
 does not settle at the budget but goes to and fro across it: the absolute value has no slope 0.
+A small budget needs more strength, or the loss holds more gates open than it allows.
 
 g(w) = 4 sigma'(w / tau) is 1 at 0, and everywhere where tau is large.
 
@@ -130,8 +131,8 @@ def example(units: int = 64) -> TrainableGate:
 
 @cache
 def demo() -> Record:
-    """The example beside the same network with all gates open."""
-    full = TrainableGate(digit_units(), budget=1.0)
+    """The example beside the same network with all gates open: nothing pulls at them."""
+    full = TrainableGate(digit_units(), strength=0.0)
     return run(example()).beside(full=run(full))
 
 

@@ -113,9 +113,11 @@ def _points(mark: Points, at: Setting) -> Drawn:
         at.axes.plot(x, y, shapes.drape(at.panel, mark), **style | {"zorder": 6})
     elif mark.weight is not None:
         look_ = {"color": at.style.color, "marker": MARKERS[at.style.marker]}
-        edge = {"edgecolors": at.theme.background, "linewidths": 1, "zorder": style["zorder"]}
+        area = shapes.weights(mark.weight)
+        width = np.where(area < 0.1, 0.0, 1.0)  # a rim would hide a small dot
+        edge = {"edgecolors": at.theme.background, "linewidths": width, "zorder": style["zorder"]}
         seen = _seen(x, at.panel.log_x), _seen(y, at.panel.log_y)
-        at.axes.scatter(*seen, s=13**2 * shapes.weights(mark.weight), **look_, **edge)
+        at.axes.scatter(*seen, s=13**2 * area, **look_, **edge)
     else:
         at.axes.plot(_seen(x, at.panel.log_x), _seen(y, at.panel.log_y), **style)
     return Drawn(Line2D([], [], **style))

@@ -12,6 +12,7 @@ from labkit.dynamics.schedule_bound import ScheduleBound
 from labkit.dynamics.schedules import Drawn, Schedule
 from labkit.views import Points
 from widgets import Explorer
+from widgets.gestures import Edit
 
 
 STEPS = 40
@@ -68,7 +69,7 @@ def test_a_knot_that_is_dragged_draws_the_whole_again():
     """As a hand does it: the last knot up, and the cooldown is gone."""
     explorer = Explorer(METHOD, views, say=say)
     try:
-        explorer._edited("function.schedule.knots", 5, 0.0, 0.9, True)
+        explorer._edited(Edit("drag", "function.schedule.knots", (5,), (0.0, 0.9)))
         knots = np.array([1, 1, 1, 1, 0.5, 0.9])
         np.testing.assert_array_equal(
             fields(explorer.method)["function.schedule.knots"].value, knots

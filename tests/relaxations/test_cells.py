@@ -133,7 +133,7 @@ def test_bad_spaces_are_refused():
         digit_cells(1438)
     with pytest.raises(ValueError, match="width = 65"):
         digit_cells(width=65)
-    with pytest.raises(ValueError, match="different names"):
+    with pytest.raises(ValueError, match="all different"):
         digit_cells(operations=("zero", "zero"))
     with pytest.raises((ValueError, KeyError), match="swish"):
         digit_cells(operations=("zero", "swish"))

@@ -235,8 +235,12 @@ def test_in_a_network_learned_rounding_is_worth_most_at_two_bits():
 
 
 @pytest.mark.slow
-def test_what_moves_and_what_is_measured_are_choices_that_matter_less():
-    """Median learned / nearest in squared error over 40 neurons."""
+def test_a_learned_scale_gains_most_and_the_cosine_loses():
+    """Median learned / nearest in squared error over 40 neurons; .665 with the defaults.
+
+    Seen: scale .294, power 1.5 .538, lr .1 .665, cosine .886.
+    """
+    medians = []
     layer = random_layer()
     for changes in (
         {"criterion": "cosine"},
@@ -247,5 +251,8 @@ def test_what_moves_and_what_is_measured_are_choices_that_matter_less():
         record = run(replace(LearnedRounding(layer, Adam(0.03)), changes), every=1000)
         ratio = record.last("hard") / record.last("nearest")
         print(f"{changes}: {np.median(ratio):.3f}, worse {(ratio > 1.00001).sum()} of 40")
-        assert np.isfinite(ratio).all()
+        medians.append(np.median(ratio))
+    cosine, scale, power, rate = medians
+    assert scale < 0.5 < power < cosine
+    assert 0.5 < rate < 0.8
     assert example().steps == 400

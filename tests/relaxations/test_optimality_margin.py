@@ -140,6 +140,8 @@ def test_online_steps_stay_within_the_radius_and_regret_less_than_their_bound():
     bound = (6**2 / (2 * 0.3) + G**2 * 0.3) * np.sqrt(240)
     print("regret of the steps", mine - best, "bound", bound)
     assert mine - best <= bound
+    still = sum(_hinge(np.zeros_like(Thetas[0]), *row)[0] for row in rows)
+    assert mine < 0.5 * still  # seen 57 above the best, where Theta = 0 is 787 above it
     # The step itself, by hand, at the 100th.
     t = 100
     by_hand = Thetas[t] - 0.3 / np.sqrt(t + 1) * (slopes[t] + lam * Thetas[t])
@@ -221,7 +223,8 @@ def test_four_losses_on_twenty_regions(noise, degree):
 
 
 @pytest.mark.slow
-def test_three_thousand_steps_come_below_one_percent_and_not_to_zero_on_every_seed():
+def test_three_thousand_steps_come_below_one_percent_of_regret():
+    """Seen: no regret on any of the three, with s below 1 on some samples all the same."""
     for seed in range(3):
         method = OptimalityMargin(Programs(standard(*random_region(seed))))
         record = run(method, 3000, every=3000, key=seed)

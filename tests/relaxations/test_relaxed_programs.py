@@ -59,6 +59,10 @@ def test_the_penalty_rises_from_zero():
     ]
     # float32 sums of a few numbers below 4
     np.testing.assert_allclose(each(half) - each(state), 0.1 * np.array(length), atol=1e-6)
+    later = method.step(half, jax.random.key(1)).logits.nodes
+    assert (
+        np.abs(np.asarray(later - method.step(state, jax.random.key(1)).logits.nodes)).max() > 0.01
+    )
 
 
 def test_the_score_function_has_the_mean_of_the_slope_over_programs(double):
@@ -122,15 +126,16 @@ def test_all_sixteen_tables_are_found_by_one_of_32_trees():
     found = fan(RelaxedPrograms(), over={"target": tables}, every=500)
     assert all(record.last("right") == 1.0 for record in found.records)
     least = [shortest(2, 2)[tuple(table)] for table in tables]
-    seen = [record.last("length") for record in found.records]
-    assert (np.array(seen) > np.array(least) - 1).all()
+    for record, shortest_one in zip(found.records, least, strict=True):
+        assert record.last("each_length")[record.last("each_right") == 1.0].min() >= shortest_one
 
 
 @pytest.mark.slow
 def test_sampled_programs_are_right_less_often_than_mixtures():
     """Seen: .31 of 320 trees against .64."""
     sampled = run(RelaxedPrograms(trees=320, gradient="score function"), every=500)
-    assert sampled.last("solved") < 0.5
+    mixtures = np.mean(demo().last("xor.short.each_right") == 1.0)
+    assert sampled.last("solved") < mixtures - 0.1
 
 
 def test_four_tasks_teach_bits_that_one_does_not():

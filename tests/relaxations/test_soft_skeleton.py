@@ -71,10 +71,10 @@ def test_a_second_skeleton_is_the_first_and_six_passes_are_enough():
 
 
 def test_a_skeleton_is_thin():
-    """No square of 2 x 2 but where branches meet: 9 to 14 times fewer than in the image."""
+    """Not one of the 20,857 squares of 2 x 2 in the images is left."""
     squares = lambda s: s[:, :-1, :-1] & s[:, 1:, :-1] & s[:, :-1, 1:] & s[:, 1:, 1:]
-    left, before = squares(skeletons()).sum(), squares(images()).sum()
-    assert left < before / 100
+    assert squares(images()).sum() > 20_000
+    assert squares(skeletons()).sum() == 0
 
 
 def test_topology_agrees_with_scikit_image_and_the_length_nearly():
@@ -152,14 +152,6 @@ def test_the_gradient_is_finite_and_of_order_one_on_the_skeleton():
     assert (grads[kept == 0] == 0).all()
     slopes = [np.median((g / weights)[k == 1]) for g, k in zip(grads, kept, strict=True)]
     assert min(slopes) > 0.5
-
-
-def test_a_minimum_in_place_of_the_product_would_halve_the_gradient_of_a_kept_pixel():
-    kept = lambda form: jax.grad(
-        lambda x: jax.lax.fori_loop(0, 20, lambda _, b: form(b, jnp.ones(())), x)
-    )(jnp.ones(()))
-    assert kept(jnp.multiply) == 1.0
-    assert kept(jnp.minimum) == 2.0**-20
 
 
 DRAWS = 20_000
