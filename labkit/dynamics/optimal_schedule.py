@@ -14,6 +14,7 @@ Scheduling for Large Model Training, and optax's Adam.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -53,8 +54,9 @@ class BoundOfSchedule:
     def loss(self, w: Float[Array, " T"], batch=None) -> Float[Array, ""]:
         """log(bound sqrt(T) / (D G)) at gamma*."""
         del batch
-        # The bound does not change with the scale: the largest exponential is 1.
-        return jnp.log(self.units(jnp.exp(w - jnp.max(w))))
+        # The bound does not change with the scale: the largest exponential is 1, and the shift
+        # has no slope.  (That of a maximum is 0 / 0 where XLA rounds w twice and finds no tie.)
+        return jnp.log(self.units(jnp.exp(w - jax.lax.stop_gradient(jnp.max(w)))))
 
     def units(self, factors: Float[Array, " T"]) -> Float[Array, ""]:
         """The bound of any schedule for these norms, in units of D G / sqrt(T)."""
