@@ -87,6 +87,7 @@ def test_the_claim_holds_on_the_demonstration():
     assert "not there yet" in adaptive_edge.say(record.until(100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_claim_holds_on_other_seeds(seed):
     claim(run(adaptive_edge.example(), 400, every=4, key=seed)).check()

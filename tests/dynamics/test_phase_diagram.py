@@ -99,6 +99,7 @@ def test_the_distance_to_the_central_flow_is_that_of_a_run_of_it():
             np.testing.assert_allclose(seen[row, seed], away, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_on_a_quadratic_nothing_changes_but_the_phase():
     diagram = PhaseDiagram(Quadratic(np.array([4.0, 1.0])), 0.25, 1.0, count=3, seeds=1, length=40)
     record = run(dataclasses.replace(diagram, length=400))
@@ -197,6 +198,7 @@ def other(method_of):
     return Record(record.steps[: len(rows)], columns)
 
 
+@pytest.mark.slow
 def test_the_claim_holds_on_the_same_descent_put_together_by_hand():
     motion = lambda problem, lr: EdgeOfStability(problem, Shortened(lr, 1.0), directions=1)
     assert claim(other(motion)).holds
@@ -208,6 +210,7 @@ def test_the_claim_refuses_steps_of_another_length_or_sign(factor):
     assert not claim(other(motion)).holds
 
 
+@pytest.mark.slow
 def test_the_claim_refuses_gradient_flow():
     motion = lambda problem, lr: GradientFlow(problem, Sgd(lr), substeps=6)
     refused = claim(other(motion))
