@@ -3,7 +3,7 @@
     python -m labkit.relaxations.cell_table        trains them anew and writes cells.csv
 
 A search that proposes a cell is judged by what stands here, not by its own supernet.  The
-oracle is noisy: seeds of one cell differ by about half as much as the cells do.  So ranks have
+oracle is noisy: seeds of one cell differ by more than half as much as the cells do.  So ranks have
 a tie band of one standard error, and constant cells, which anything beats, are left out of
 rank correlations.
 """
