@@ -100,6 +100,22 @@ class Player:
             return events[-1].sentence if ended else "finished"
         return "stopped" if self._held else "ready"
 
+    @property
+    def progress(self) -> float | None:
+        """The share of the run that is done, -1 while it compiles, None at rest or without end."""
+        if not self._rows:
+            return None
+        if jax.tree.structure(self.method) in self._compiling:
+            return -1.0
+        if self.sweeps or self._run.end >= ENDLESS:
+            return None
+        return self._run.step / max(self._run.end, 1)
+
+    @property
+    def shown(self) -> bool:
+        """Whether more than the opening rows were seen: something to compare with."""
+        return self.sweeps or self._run.finished or len(self.record) > self.opening
+
     def begin(self) -> None:
         """See the first rows, or the whole of a sweep."""
         self._touch()
@@ -134,10 +150,10 @@ class Player:
             self._held = False
         self._touch()
 
-    def turn(self, changes: Mapping[str, Any]) -> None:
+    def turn(self, changes: Mapping[str, Any]) -> bool:
         """Set fields by name: live knobs while the run goes on, others from its start.
 
-        It plays afterwards, unless it was stopped by hand.
+        It plays afterwards, unless it was stopped by hand.  Returns whether it starts again.
         """
         with self._lock:
             changes = resolve(self.method, changes)
@@ -152,12 +168,8 @@ class Player:
             self.method = method
             rows = (self.opening if anew else 0) if self._held else math.inf
             self._want(rows, anew)
-            if not anew:
-                says = ", ".join(
-                    f"{known[name].label} = {_short(v)}" for name, v in changes.items()
-                )
-                self._run.recorder.note(self._run.step, says)
         self._touch()
+        return anew
 
     def close(self) -> None:
         """No slice, and no picture, from now on."""
@@ -275,10 +287,3 @@ class Player:
         # No daemon: to end the process inside the compiler would crash it.
         threading.Thread(target=compile, name="labkit compile", daemon=False).start()
         self._show(None, self.status)
-
-
-def _short(value: Any) -> str:
-    """A value as one says it."""
-    if isinstance(value, str) or np.ndim(value):
-        return str(value)
-    return f"{value:.4g}"
