@@ -97,7 +97,7 @@ function hands(box, ring, line, el, shown, store, signal, send) {
         const top = inside(on.y, place.top + held.top);
         // The ring answers at once; the point itself follows when the kernel has spoken.
         circle({ left: left + on.x._offset, top: top + on.y._offset });
-        tell([held.index], [on.x.p2d(left), on.y.p2d(top)]);
+        tell([held.index], [legible(on.x, left), legible(on.y, top)]);
       },
       drop() {
         if (held.moved) this.move();
@@ -227,4 +227,11 @@ function closest(values, at) {
   }
   const cell = values.length > 1 ? Math.abs(values[1] - values[0]) : 1;
   return Math.abs(values[best] - at) <= 0.5001 * cell ? best : null;
+}
+
+/** The value at a pixel of an axis, without digits that no pixel could tell apart. */
+function legible(axis, at) {
+  const value = axis.p2d(at);
+  const unit = 10 ** Math.floor(Math.log10(Math.abs(axis.p2d(at + 1) - value)) - 1);
+  return Number((Math.round(value / unit) * unit).toPrecision(12)); // not 0.30000000000000004
 }

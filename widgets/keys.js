@@ -5,10 +5,11 @@ const STILL = 700; // ms without a key after which a point is let go, and it is 
 const STEP = 0.02; // of the length of an axis, for a point
 const FINE = 0.1; // of that, with Shift
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const ANOTHER = " Page Up and Page Down choose another.";
 const HELP = {
-  drag: "Arrows move it, with Shift a little. Page Up and Page Down choose a point.",
-  paint: "Arrows choose a cell, Space paints or erases it. Shift and arrows go on painting.",
-  join: "Arrows choose a node, Enter begins at one and ends at another. Escape lets go.",
+  drag: "Arrows move it, finely with Shift.",
+  paint: "Arrows choose, Space paints or erases, Shift and arrows paint on.",
+  join: "Arrows choose, Enter joins or parts from here to there, Escape lets go.",
 };
 
 function keys(box, hand, shown, store, signal, announce) {
@@ -84,8 +85,9 @@ function keys(box, hand, shown, store, signal, announce) {
       const focused = handle.part.matches(":focus");
       // A reader repeats a name that changes: under the keys it is `announce` that speaks.
       if (!focused) handle.part.setAttribute("aria-label", `${edit.field}: ${says}`);
-      handle.part.title = HELP[edit.gesture];
-      handle.tip.textContent = `${says[0].toUpperCase()}${says.slice(1)}. ${HELP[edit.gesture]}`;
+      const help = HELP[edit.gesture] + (edit.gesture === "drag" && count(edit) > 1 ? ANOTHER : "");
+      handle.part.title = help;
+      handle.tip.textContent = `${says[0].toUpperCase()}${says.slice(1)}. ${help}`;
       if (!focused || (hand.held() && edit.gesture === "drag")) return;
       hand.circle(spot(edit, handle.index));
     });

@@ -25,7 +25,8 @@ const STYLE = `
 }
 .labkit-live .labkit-ring {
   position: absolute; border: 2px solid var(--jp-brand-color1, #0072b2); pointer-events: none;
-  display: none; box-shadow: 0 0 0 1px #fff, inset 0 0 0 1px #fff; /* seen on any colour */
+  display: none; forced-color-adjust: none;
+  box-shadow: 0 0 0 1px #fff, inset 0 0 0 1px #fff; /* seen on any colour */
 }
 .labkit-live .labkit-line {
   position: absolute; height: 0; border-top: 2px dashed var(--jp-brand-color1, #0072b2);
@@ -43,10 +44,6 @@ const STYLE = `
 }
 .labkit-live .labkit-handle:focus + .labkit-tip { display: block; }
 .labkit-live .modebar:focus-within { opacity: 1; }
-@media (forced-colors: active) {
-  .labkit-live .labkit-ring { border-color: Highlight; }
-  .labkit-live .labkit-handle:focus { outline-color: Highlight; }
-}
 .labkit-live.labkit-near .draglayer * { cursor: grab !important; }
 .labkit-live.labkit-held, .labkit-live.labkit-held * { cursor: grabbing !important; }
 `;
