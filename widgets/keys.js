@@ -1,7 +1,7 @@
 // The same hand under the keyboard.  Over each subplot that can be changed lies a handle, a stop
 // of the Tab key: its keys choose a point, a cell or a node, and lead the hand that a pointer leads.
 
-const STILL = 700; // ms without a key after which a point is let go, and it is said where it is
+const STILL = 700; // ms after an answer and the last key, when a point is let go and its place said
 const STEP = 0.02; // of the length of an axis, for a point
 const FINE = 0.1; // of that, with Shift
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -15,6 +15,7 @@ const HELP = {
 function keys(box, hand, shown, store, signal, announce) {
   const handles = []; // the i-th is that of the structure's i-th edit
   let still = 0;
+  let rest = null; // what is done when the kernel has answered and no other key comes
 
   const trace = (edit) => shown()._fullData[edit.trace];
   const count = (edit) => {
@@ -62,6 +63,12 @@ function keys(box, hand, shown, store, signal, announce) {
   // ---- what is seen: after each draw, and after each key ----
 
   const follow = () => {
+    if (rest) still = setTimeout(rest, STILL);
+    rest = null;
+    lay();
+  };
+
+  const lay = () => {
     const edits = store.structure?.edits ?? [];
     while (handles.length > edits.length) {
       const { part, tip } = handles.pop();
@@ -95,13 +102,20 @@ function keys(box, hand, shown, store, signal, announce) {
 
   const say = (handle, edit) => {
     announce(describe(edit, handle.index));
-    follow();
+    lay();
   };
 
   // ---- what a key does ----
 
+  /** Let go of what the keys hold. */
+  const free = () => {
+    clearTimeout(still);
+    rest = null;
+    if (hand.held()?.pointer === undefined) hand.release();
+  };
+
   const choose = (handle, edit, index) => {
-    if (edit.gesture === "drag") hand.release();
+    if (edit.gesture === "drag") free();
     handle.index = Math.min(Math.max(index, 0), count(edit) - 1);
     if (held(edit)) hand.go(spot(edit, handle.index)); // a join under way
     say(handle, edit);
@@ -142,10 +156,10 @@ function keys(box, hand, shown, store, signal, announce) {
       };
       hand.go(now.at);
       clearTimeout(still);
-      still = setTimeout(() => {
+      rest = () => {
         hand.release();
         if (hand.here(edit)) say(handle, edit);
-      }, STILL);
+      };
     },
     paint(handle, edit, way, paints) {
       const next = beside(edit, handle.index, way);
@@ -168,7 +182,7 @@ function keys(box, hand, shown, store, signal, announce) {
       brush(handle, edit, trace(edit).z[row][column] >= 0.5 ? 0 : 1);
       hand.finish();
       announce(handle.value ? "painted" : "erased");
-      follow();
+      lay();
     },
     join(handle, edit) {
       const at = spot(edit, handle.index);
@@ -181,7 +195,7 @@ function keys(box, hand, shown, store, signal, announce) {
       const both = `nodes ${from + 1} and ${handle.index + 1}: joined, or parted if they were joined`;
       const done = from === handle.index ? "let go" : both;
       announce(from === undefined ? `from node ${handle.index + 1}` : done);
-      follow();
+      lay();
     },
   };
 
@@ -193,7 +207,7 @@ function keys(box, hand, shown, store, signal, announce) {
     if (key in ARROWS) return () => arrow[edit.gesture](handle, edit, ARROWS[key], shiftKey);
     if (key in places) return () => choose(handle, edit, places[key]);
     if (key === " " || key === "Enter") return () => act[edit.gesture](handle, edit);
-    if (key === "Escape" && held(edit)) return () => (hand.release(), say(handle, edit));
+    if (key === "Escape" && held(edit)) return () => (free(), say(handle, edit));
     return null;
   };
 
@@ -217,11 +231,10 @@ function keys(box, hand, shown, store, signal, announce) {
       event.stopPropagation();
       does();
     });
-    part.addEventListener("focus", follow);
+    part.addEventListener("focus", lay);
     part.addEventListener("blur", () => {
-      clearTimeout(still);
-      if (hand.held()?.pointer === undefined) hand.release();
-      follow();
+      free();
+      lay();
     });
     const before = handles.at(-1)?.tip.nextSibling ?? box.firstChild;
     box.insertBefore(part, before);
