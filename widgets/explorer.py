@@ -235,10 +235,10 @@ class Explorer(ipywidgets.VBox):
         if self._play.description != name:
             with self._play.hold_sync():  # one message, not two
                 self._play.description, self._play.icon = name, icon
-        red = "<span style='color: var(--jp-error-color1, #b3261e)'>"
-        said = f"<span>{html.escape(self.player.status)}</span>"
+        busy = " aria-busy='true'" if going else ""  # the page tells a reader what comes to rest
+        said = f"<span{busy}>{html.escape(self.player.status)}</span>"
         if self._refusal:
-            said = f"{red}{html.escape(self._refusal)}</span> {said}"
+            said = f"<span class='labkit-refusal'>{html.escape(self._refusal)}</span> {said}"
         if self._status.value != said:
             self._status.value = said
 

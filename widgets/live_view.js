@@ -20,7 +20,7 @@ const STYLE = `
   font-family: var(--jp-ui-font-family, sans-serif);
   font-size: 14px;
 }
-.labkit-live .labkit-spoken {
+.labkit-live :is(.labkit-spoken, .labkit-news) {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
 }
 .labkit-live .labkit-progress { height: 3px; overflow: hidden; }
@@ -35,13 +35,26 @@ const STYLE = `
   .labkit-live .labkit-progress.labkit-busy div { animation: none; width: 100%; opacity: 0.5; }
 }
 .labkit-live .labkit-ring {
-  position: absolute; width: 22px; height: 22px; margin: -13px 0 0 -13px; border-radius: 50%;
-  border: 2px solid var(--jp-brand-color1, #0072b2); pointer-events: none; display: none;
+  position: absolute; border: 2px solid var(--jp-brand-color1, #0072b2); pointer-events: none;
+  display: none; forced-color-adjust: none;
+  box-shadow: 0 0 0 1px #fff, inset 0 0 0 1px #fff; /* seen on any colour */
 }
 .labkit-live .labkit-line {
   position: absolute; height: 0; border-top: 2px dashed var(--jp-brand-color1, #0072b2);
   transform-origin: 0 0; pointer-events: none; display: none;
 }
+.labkit-live .labkit-handle { position: absolute; pointer-events: none; z-index: 1; }
+.labkit-live .labkit-handle:focus {
+  outline: 3px solid var(--jp-brand-color1, #0072b2); outline-offset: 1px;
+}
+.labkit-live .labkit-tip {
+  position: absolute; left: 0; top: 0; z-index: 1; padding: 1px 6px; display: none;
+  color: var(--jp-ui-font-color1, #000); background: var(--jp-layout-color1, #fff);
+  border: 1px solid currentcolor; border-radius: 2px; pointer-events: none;
+  font: 13px/1.5 var(--jp-ui-font-family, sans-serif);
+}
+.labkit-live .labkit-handle:focus + .labkit-tip { display: block; }
+.labkit-live .modebar:focus-within { opacity: 1; }
 .labkit-live.labkit-near .draglayer * { cursor: grab !important; }
 .labkit-live.labkit-held, .labkit-live.labkit-held * { cursor: grabbing !important; }
 `;
@@ -234,7 +247,7 @@ function show(model, el, store, signal) {
     for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, value);
     return part;
   };
-  const style = Object.assign(document.createElement("style"), { textContent: STYLE });
+  const style = Object.assign(document.createElement("style"), { textContent: STYLE + ACCESS });
   const bar = make("labkit-progress", { role: "progressbar", "aria-label": "progress of the run" });
   bar.append(make(""));
   const box = make("labkit-box"); // the figure's corner: ring and line are placed from it
@@ -246,11 +259,14 @@ function show(model, el, store, signal) {
   // only what stands still.
   const words = make("labkit-words", { "aria-hidden": "true" });
   const spoken = make("labkit-spoken", { "aria-live": "polite" });
+  const news = make("labkit-news", { "aria-live": "polite" });
+  const [status, hold] = [make("labkit-told"), make("labkit-told")];
+  news.append(status, hold);
   box.style.position = "relative";
   box.append(figure, ring, line);
   el.classList.add("labkit-live");
   el.setAttribute("role", "group"); // not "img", which would hide the buttons of the figure
-  el.replaceChildren(style, note, bar, box, words, spoken);
+  el.replaceChildren(style, note, bar, box, words, spoken, news);
   el.__frames = 0;
   note.textContent = "Drawing the figure …";
   figure.style.minHeight = `${store.structure?.layout.height ?? 0}px`; // or the page would jump
@@ -269,7 +285,17 @@ function show(model, el, store, signal) {
     words.textContent = store.words;
     el.setAttribute("aria-label", store.label);
     clearTimeout(speech);
-    speech = setTimeout(() => (spoken.textContent = store.words), REST);
+    speech = setTimeout(() => {
+      if (!running(el)) spoken.textContent = store.words; // or when the status changes
+    }, REST);
+  };
+
+  let attended = false;
+  const arrive = () => {
+    const explorer = attended ? null : el.closest(".labkit-explorer");
+    if (!explorer) return;
+    attended = true;
+    attend(explorer, el, signal, (text) => (status.textContent = text), speak);
   };
 
   const progress = () => {
@@ -345,6 +371,8 @@ function show(model, el, store, signal) {
         await paint(now);
         await frame();
         if (solid()) settle(figure);
+        if (!whole) figure.on("plotly_afterplot", keyboard.follow); // zoomed, or by its legend
+        keyboard.follow();
         tell("");
         figure.style.minHeight = "";
         whole = true;
@@ -390,6 +418,7 @@ function show(model, el, store, signal) {
   // A notebook may take the cell out of the page and put it back: its size tells.
   let settled = 0;
   const sizes = new ResizeObserver(() => {
+    arrive();
     draw();
     clearTimeout(settled);
     settled = setTimeout(() => {
@@ -398,7 +427,9 @@ function show(model, el, store, signal) {
   });
   sizes.observe(el);
   const edited = (edit) => say(model, { kind: "edit", ...edit });
-  hands(box, ring, line, el, () => figure, store, signal, edited);
+  const hand = hands(box, ring, line, el, () => figure, store, signal, edited);
+  const announce = (text) => (hold.textContent = text);
+  const keyboard = keys(box, hand, () => figure, store, signal, announce);
   const view = { draw, progress };
   progress();
   store.views.add(view);

@@ -42,7 +42,7 @@ class LiveView(anywidget.AnyWidget):
     # As text: a path would be watched by a signal that keeps every view for ever.
     _esm = "\n".join(
         Path(__file__).with_name(name).read_text(encoding="utf-8")
-        for name in ("hands.js", "live_view.js")
+        for name in ("hands.js", "keys.js", "access.js", "live_view.js")
     )
     boot = traitlets.Bytes().tag(sync=True)  # plotly.js, on its way to the page
     first = traitlets.Dict().tag(sync=True)  # the first frame, on its way to the page
