@@ -9,6 +9,8 @@ const SLOW = 500; // ms between draws in 3-D, which may take as long themselves 
 const REST = 700; // ms without a frame after which a screen reader is told the words
 const NARROW = 320; // px, below which the figure is scrolled rather than squeezed
 const SPACE = ["surface", "mesh3d", "scatter3d"];
+const OVER = ["restarting", "autorestarting", "terminating", "dead"]; // a kernel, in JupyterLab
+const ENDED = "The kernel has ended, and what ran in it. Run the cell again.";
 
 const STYLE = `
 .labkit-live { position: relative; overflow-x: auto; }
@@ -31,6 +33,8 @@ const STYLE = `
   position: absolute; height: 0; border-top: 2px dashed var(--jp-brand-color1, #0072b2);
   transform-origin: 0 0; pointer-events: none; display: none;
 }
+.labkit-live.labkit-ended > .labkit-box, .labkit-live.labkit-ended > .labkit-words,
+.labkit-explorer:has(.labkit-ended) > :not(.labkit-ended) { opacity: 0.4; pointer-events: none; }
 .labkit-live.labkit-near .draglayer * { cursor: grab !important; }
 .labkit-live.labkit-held, .labkit-live.labkit-held * { cursor: grabbing !important; }
 `;
@@ -43,12 +47,13 @@ const shared = (globalThis.__labkitLiveView ??= {
   came: new EventTarget(), // "bytes" when they come
 });
 
-/** Say something to the kernel; after a restart there is nobody left to hear it. */
+/** Say something to the kernel; false after it has ended, when nobody is left to hear it. */
 function say(model, content) {
   try {
     model.send({ ...content, page: shared.page });
+    return true;
   } catch {
-    // The models of the old kernel stay on the page until their cells run again.
+    return false; // the models of the old kernel stay on the page until their cells run again
   }
 }
 
@@ -117,6 +122,7 @@ function makeStore() {
     words: "",
     label: "",
     look: { theme: "", width: 0 }, // as last reported
+    ended: false, // the kernel
     views: new Set(),
   };
 }
@@ -184,11 +190,21 @@ function follow(model, store, signal) {
   const themes = new MutationObserver(() => report(model, store));
   themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
   system.addEventListener("change", () => report(model, store), { signal });
+  const fate = (_, status) => OVER.includes(status) && end(store);
+  const kernel = model.widget_manager?.kernel; // as JupyterLab has it
+  kernel?.statusChanged?.connect?.(fate);
   signal.addEventListener("abort", () => {
     themes.disconnect();
+    kernel?.statusChanged?.disconnect?.(fate);
     model.off("msg:custom", listen);
   });
   report(model, store);
+}
+
+/** The picture stays, but must not look as if it were alive. */
+function end(store) {
+  store.ended = true;
+  for (const view of store.views) view.end();
 }
 
 /** Tell the kernel how the page looks, when that is news. */
@@ -236,8 +252,8 @@ function show(model, el, store, signal) {
   let busy = false;
   let speech = 0;
   const tell = (text) => {
-    note.textContent = text;
-    note.hidden = !text;
+    note.textContent = store.ended ? ENDED : text;
+    note.hidden = !note.textContent;
   };
 
   const speak = () => {
@@ -361,10 +377,15 @@ function show(model, el, store, signal) {
     }, 250);
   });
   sizes.observe(el);
-  const edited = (edit) => say(model, { kind: "edit", ...edit });
+  const edited = (edit) => say(model, { kind: "edit", ...edit }) || end(store);
   hands(box, ring, line, el, () => figure, store, signal, edited);
-  const view = { draw };
+  const over = () => {
+    el.classList.add("labkit-ended");
+    tell("");
+  };
+  const view = { draw, end: over };
   store.views.add(view);
+  if (store.ended) over();
   signal.addEventListener("abort", () => {
     store.views.delete(view);
     sizes.disconnect();
