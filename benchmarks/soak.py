@@ -13,6 +13,7 @@ Memory is the kernel's resident set after a collection of garbage.  What the fir
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -35,7 +36,7 @@ SLIDERS = ("FloatSliderModel", "FloatLogSliderModel", "FloatTextModel")
 
 SETUP = """
 import gc, ctypes, json, os, threading
-import board, psutil
+import board, jax, labkit.problems, labkit.views, psutil
 from ipywidgets.widgets.widget import _instances
 from labkit.dynamics import edge_of_stability
 from labkit.landscapes import surface_descent
@@ -177,18 +178,17 @@ class Hand:
             page.say(self.view, kind="look", theme=theme, width=lot.choice([500, 800]))
 
     def visit(self) -> None:
-        """Every program that later moves may need."""
-        for box in self.stepped:
-            for value in (self.first[box] + 1, self.first[box]):
-                self._compiled(box, value=value)
-                for choice in self.chosen:
-                    for index in (1, 0):
-                        self._compiled(choice, index=index)
-
-    def _compiled(self, model: str, **state: Any) -> None:
-        before = self.figure.seq
-        self.page.set(model, **state)
-        self.sees(before)
+        """Compile every program that later moves may need."""
+        sizes = [
+            [(box, {"value": self.first[box] + more}) for more in (1, 0)] for box in self.stepped
+        ]
+        choices = [[(chosen, {"index": index}) for index in (1, 0)] for chosen in self.chosen]
+        for states in itertools.product(*sizes, *choices):
+            for model, state in states:
+                before, known = self.figure.seq, self.page.models[model]
+                if known | state != known:
+                    self.page.set(model, **state)
+                    self.sees(before)
 
     def sees(self, before: int) -> None:
         """Wait until a picture after this one is drawn."""

@@ -192,10 +192,12 @@ class Notebook:
         """A second page that shows this notebook, with the same kernel."""
         page = self.page.context.new_page()
         twin = Notebook(self.lab, page, self.name)
-        twin.visit()
-        yield twin
-        twin._leaving = True
-        page.close()
+        try:
+            twin.visit()
+            yield twin
+        finally:
+            twin._leaving = True
+            page.close()
 
     def _note_failed(self, request: Request) -> None:
         if not self._leaving:

@@ -61,6 +61,8 @@ def test_a_kernel_that_ended_is_said_and_the_cell_can_be_run_again(playing, keep
     playing.page.wait_for_timeout(1000)
     assert says(widget) == ENDED
     playing.wait_for_kernel()
+    for answer in playing.page.locator(".jp-Dialog button").all():
+        answer.click()  # JupyterLab says it too, of a kernel that died
     playing.run_all()
     assert playing.widgets == 1
     widget = playing.widget()
