@@ -15,6 +15,7 @@ Memory is the kernel's resident set after a collection of garbage.  What the fir
 import argparse
 import itertools
 import json
+import os
 import random
 import sys
 import time
@@ -304,7 +305,8 @@ def in_browser(moves: int) -> None:
     from browser.lab import Lab
 
     lot = random.Random(0)
-    with Lab(PYTHONPATH=str(ROOT / "tests")) as lab, lab.open("soak.ipynb", SETUP) as notebook:
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    with Lab(PYTHONPATH=paths) as lab, lab.open("soak.ipynb", SETUP) as notebook:
         notebook.run_all()
         for scene in SCENES.values():
             notebook.show(f"shown.append({scene}); shown[-1]").settle()
