@@ -28,7 +28,7 @@ from widgets.controls import Controls
 from widgets.gestures import Edit, edited
 from widgets.ghost import Ghost
 from widgets.live_view import LiveView, hear_at_once
-from widgets.player import Player
+from widgets.player import Player, told
 from widgets.scrubber import Scrubber
 
 
@@ -204,7 +204,11 @@ class Explorer(ipywidgets.VBox):
         """A person moved the scrubber: the run stops, and what it had seen by then is drawn."""
         if self.player.playing:
             self.stop()
-        self._draw(self.record)
+        try:
+            self._draw(self.record)
+        except Exception as error:  # of a view that needs more rows
+            self._refusal = told(error)
+            self._mark()
 
     def _show(self, record: Record | None, status: str) -> None:
         """Draw a record and say how things stand; called from the run's thread."""
@@ -251,7 +255,7 @@ class Explorer(ipywidgets.VBox):
             with np.errstate(all="ignore"):
                 record = blank(method)
                 return [view(record) for view in self._views]
-        except (ValueError, IndexError, TypeError, ArithmeticError):
+        except Exception:  # a view that needs rows; or an error, which the run will say
             return [Panel(type(method).__name__, [])]
 
     def _edited(self, edit: Edit) -> None:

@@ -9,6 +9,8 @@ const SLOW = 500; // ms between draws in 3-D, which may take as long themselves 
 const REST = 700; // ms without a frame after which a screen reader is told the words
 const NARROW = 320; // px, below which the figure is scrolled rather than squeezed
 const SPACE = ["surface", "mesh3d", "scatter3d"];
+const OVER = ["restarting", "autorestarting", "terminating", "dead"]; // a kernel, in JupyterLab
+const ENDED = "The kernel has ended, and what ran in it. Run the cell again.";
 
 const STYLE = `
 .labkit-live { position: relative; overflow-x: auto; }
@@ -55,6 +57,8 @@ const STYLE = `
 }
 .labkit-live .labkit-handle:focus + .labkit-tip { display: block; }
 .labkit-live .modebar:focus-within { opacity: 1; }
+.labkit-live.labkit-ended > .labkit-box, .labkit-live.labkit-ended > .labkit-words,
+.labkit-explorer:has(.labkit-ended) > :not(.labkit-ended) { opacity: 0.4; pointer-events: none; }
 .labkit-live.labkit-near .draglayer * { cursor: grab !important; }
 .labkit-live.labkit-held, .labkit-live.labkit-held * { cursor: grabbing !important; }
 `;
@@ -67,12 +71,13 @@ const shared = (globalThis.__labkitLiveView ??= {
   came: new EventTarget(), // "bytes" when they come
 });
 
-/** Say something to the kernel; after a restart there is nobody left to hear it. */
+/** Say something to the kernel; false after it has ended, when nobody is left to hear it. */
 function say(model, content) {
   try {
     model.send({ ...content, page: shared.page });
+    return true;
   } catch {
-    // The models of the old kernel stay on the page until their cells run again.
+    return false; // the models of the old kernel stay on the page until their cells run again
   }
 }
 
@@ -142,6 +147,7 @@ function makeStore() {
     label: "",
     progress: null, // share of the run that is done, -1 while it compiles
     look: { theme: "", width: 0 }, // as last reported
+    ended: false, // the kernel
     views: new Set(),
   };
 }
@@ -215,8 +221,12 @@ function follow(model, store, signal) {
   const themes = new MutationObserver(() => report(model, store));
   themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
   system.addEventListener("change", () => report(model, store), { signal });
+  const fate = (_, status) => OVER.includes(status) && end(store);
+  const kernel = model.widget_manager?.kernel; // as JupyterLab has it
+  kernel?.statusChanged?.connect?.(fate);
   signal.addEventListener("abort", () => {
     themes.disconnect();
+    kernel?.statusChanged?.disconnect?.(fate);
     model.off("msg:custom", listen);
   });
   report(model, store);
@@ -225,6 +235,12 @@ function follow(model, store, signal) {
 /** Put a text on the clipboard, where the browser lets this page: it stands in a box as well. */
 function copy(text) {
   if (document.hasFocus()) navigator.clipboard?.writeText(text).catch(() => {});
+}
+
+/** The picture stays, but must not look as if it were alive. */
+function end(store) {
+  Object.assign(store, { ended: true, progress: null });
+  for (const view of store.views) view.end();
 }
 
 /** Tell the kernel how the page looks, when that is news. */
@@ -277,8 +293,8 @@ function show(model, el, store, signal) {
   let busy = false;
   let speech = 0;
   const tell = (text) => {
-    note.textContent = text;
-    note.hidden = !text;
+    note.textContent = store.ended ? ENDED : text;
+    note.hidden = !note.textContent;
   };
 
   const speak = () => {
@@ -426,13 +442,19 @@ function show(model, el, store, signal) {
     }, 250);
   });
   sizes.observe(el);
-  const edited = (edit) => say(model, { kind: "edit", ...edit });
+  const edited = (edit) => say(model, { kind: "edit", ...edit }) || end(store);
   const hand = hands(box, ring, line, el, () => figure, store, signal, edited);
   const announce = (text) => (hold.textContent = text);
   const keyboard = keys(box, hand, () => figure, store, signal, announce);
-  const view = { draw, progress };
+  const over = () => {
+    el.classList.add("labkit-ended");
+    progress();
+    tell("");
+  };
+  const view = { draw, progress, end: over };
   progress();
   store.views.add(view);
+  if (store.ended) over();
   signal.addEventListener("abort", () => {
     store.views.delete(view);
     sizes.disconnect();

@@ -26,7 +26,8 @@ from widgets.gestures import Edit
 
 IN_FLIGHT = 2  # frames not yet drawn; more would queue up ahead of a click on Stop
 SILENCE = 0.5  # seconds without an acknowledgement after which there may be no page
-PULSE = 1.0  # seconds between frames that nobody acknowledges
+PULSE = 1.0  # seconds between frames that nobody acknowledges, at first
+DOUBLINGS = 6  # of that, one a frame: JupyterLab's server keeps all that a page has missed
 
 
 _views = itertools.count()  # the kernel's first view, number 0, brings plotly.js
@@ -94,11 +95,12 @@ class LiveView(anywidget.AnyWidget):
         return self._seq - self._acked
 
     def ready(self) -> bool:
-        """Whether another frame may be sent now; without a page, once a second."""
+        """Whether another frame may be sent now; without a page, ever more rarely."""
         with self._lock:
-            now = time.monotonic()
-            silent = now - self._heard >= SILENCE and now - self._pushed >= PULSE
-            return self.in_flight < IN_FLIGHT or silent
+            now, over = time.monotonic(), self.in_flight - IN_FLIGHT
+            pulse = PULSE * 2 ** min(max(over, 0), DOUBLINGS)
+            silent = now - self._heard >= SILENCE and now - self._pushed >= pulse
+            return over < 0 or silent
 
     def say_progress(self, share: float | None) -> None:
         """Show how much of the run is done (-1: nobody can say; None: nothing is under way)."""

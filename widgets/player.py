@@ -7,7 +7,9 @@ wish wins, and a run that was replaced shows nothing more.
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -251,7 +253,7 @@ class Player:
     def fail(self, error: Exception) -> None:
         """Say what went wrong; the next touch starts again."""
         with self._lock:
-            self._rows, self._note = 0, f"{type(error).__name__}: {error}"
+            self._rows, self._note = 0, told(error)
             self._wanted += 1
         self._show(None, self.status)
 
@@ -287,3 +289,14 @@ class Player:
         # No daemon: to end the process inside the compiler would crash it.
         threading.Thread(target=compile, name="labkit compile", daemon=False).start()
         self._show(None, self.status)
+
+
+def told(error: Exception) -> str:
+    """An error as one says it, with the line where it was raised, be it a method's or a view's."""
+    calls = traceback.extract_tb(error.__traceback__)
+    ours = [call for call in calls if "site-packages" not in Path(call.filename).parts]
+    at = ours[-1] if ours else None
+    # What a cell defines is in a file that is not there.
+    file = Path(at.filename).name if at and Path(at.filename).exists() else "a cell"
+    place = f" (in {at.name}, line {at.lineno} of {file})" if at else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -380,7 +380,7 @@ def test_an_error_in_a_step_is_said_and_the_next_run_is_well(players, eyes):
     player = players(Stairs(falls=5.0))
     player.play()
     eyes.until(lambda: not player.playing)
-    assert player.status == "RuntimeError: there is no further step"
+    assert player.status.startswith("RuntimeError: there is no further step (in step, line ")
     assert eyes.statuses[-1] == player.status
     player.turn({"falls": 1e9})
     eyes.until(lambda: len(player.record) > 20)
