@@ -2,7 +2,7 @@
 
     student/         each solution gives way to a stub that names its task; the checks stay
     solutions/       the key of each notebook: set-up, tasks, solutions, checks
-    course/source/   the sources of an nbgrader course: one assignment a part, one point a check
+    course/          an nbgrader course: in its source/ one assignment a part, one point a check
 
 The three are written from the notebooks, which stay the only source.  An exercise is a code cell
 with a solution (see `labkit.exercises`); its task stands before it, its check after it.
@@ -23,6 +23,13 @@ from labkit.exercises import SOLUTION, stub
 
 Cell = dict[str, Any]
 Notebook = dict[str, Any]  # as in its file: nbformat 4
+
+COURSE = """\
+c = get_config()  # noqa: F821
+c.CourseDirectory.course_id = "labkit"
+c.Execute.timeout = 600  # s a cell: one may compile; nbgrader's own 30 s are too few
+c.Execute.raise_on_iopub_timeout = False
+"""
 
 SECTION = re.compile(r"^##", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()[^)\s]+?\.ipynb")
@@ -87,6 +94,7 @@ def write(notebooks: Path, folder: Path) -> list[Path]:
         _save(student(notebook), folder / "student" / name)
         _save(key(notebook), folder / "solutions" / name)
         _save(_relinked(gradable(notebook), name.as_posix()), source / assignment(name.as_posix()))
+    (folder / "course" / "nbgrader_config.py").write_text(COURSE, encoding="utf-8")
     return [folder / "student", folder / "solutions", folder / "course"]
 
 

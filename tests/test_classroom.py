@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from traitlets.config import Config
 
 from labkit.__main__ import main
 from labkit.classroom import LINK, exercises, source
@@ -163,6 +164,15 @@ def test_in_a_course_only_links_move_and_blanks_are_added(built, name):
             place = (built / in_course(name)).parent / moved
             there = in_course(target.resolve().relative_to(NOTEBOOKS.resolve()).as_posix())
             assert place.resolve() == (built / there).resolve()
+
+
+def test_the_configuration_of_a_course_gives_a_cell_time_to_compile(built):
+    """`get_config` is what the loader of traitlets puts there."""
+    config = Config()
+    text = (built / "course" / "nbgrader_config.py").read_text(encoding="utf-8")
+    exec(text, {"get_config": lambda: config})
+    assert config.CourseDirectory.course_id == "labkit"
+    assert config.Execute.timeout >= 300
 
 
 def test_the_notebooks_themselves_stay_as_they_are(built):

@@ -24,7 +24,7 @@ c.JupyterHub.spawner_class = "jupyterhub.spawner.LocalProcessSpawner"
 c.Spawner.cmd = ["sh", "-c", START, str(LAB)]
 c.Spawner.notebook_dir = "~"
 c.Spawner.default_url = "/lab/tree/labkit/00_start_here.ipynb"
-c.Spawner.start_timeout = 120  # a whole class at once
+c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # s; a whole class starts at once
 
 c.Spawner.environment = {
     "JAX_PLATFORMS": "cpu",
