@@ -41,7 +41,7 @@ STAGE = stage() { name=$$1; shift; began=$$(date +%s); printf '\n== %s\n' "$$nam
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test test-all lint unit slow notebooks browser double gpu figures format lock clean distclean
+.PHONY: help install lab test test-all lint unit slow notebooks browser double gpu figures student format lock clean distclean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +87,9 @@ gpu: $(STAMP)
 
 figures: $(STAMP)  ## draw every picture in both themes into build/figures
 	@$(PY) -m labkit figures build/figures
+
+student: $(STAMP)  ## write student copies, solutions and an nbgrader course into build
+	@$(PY) -m labkit student build
 
 format: $(STAMP)  ## let ruff put the code right and empty the notebooks
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(STRIP) {} +
