@@ -309,7 +309,7 @@ def test_a_live_knob_changes_the_run_that_goes_on(players, eyes):
     eyes.until(lambda: len(eyes.records) > 2)
     player.turn({"lr": 0.02})
     turned = step(player)
-    eyes.until(lambda: step(player) > turned + 50)
+    eyes.until(lambda: step(player) > turned + 50 and player.record.events)
     assert player.record.steps[0] == 0
     assert player.record.events[-1].sentence == "lr = 0.02"
     assert player.method.rule.lr == 0.02
