@@ -136,9 +136,10 @@ function replay(el) {
   };
   const play = async () => {
     stand(true);
-    if (Number(slider.value) === last) slider.value = -1;
-    while (playing && Number(slider.value) < last) {
-      slider.value = Number(slider.value) + 1;
+    let at = Number(slider.value) === last ? -1 : Number(slider.value);
+    while (playing && at < last) {
+      at += 1;
+      slider.value = at;
       const seen = new Promise((resolve) => (drawn = resolve));
       show();
       await Promise.all([Promise.race([seen, pause(PATIENCE)]), pause(PACE)]);

@@ -36,7 +36,6 @@ ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+\.ipynb)(#[^)\s]+)?\)")
 PARTS = {".": "Start"}  # folder -> caption; others are called as their folders
 CELL = 600  # seconds that one cell may take
-FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
 class Failed(Exception):
@@ -103,26 +102,26 @@ def execute(path: Path, name: str, runs: Path, code: str) -> NotebookNode:
                 cell.outputs = next(outputs).outputs
         return notebook
     print(f"running {name}", flush=True)
+    started = ["none"]
     client = NotebookClient(
         notebook,
         timeout=CELL,
         store_widget_state=False,
         resources={"metadata": {"path": path.parent}},
+        on_cell_start=lambda cell, cell_index: started.append(cell.id),
     )
     try:
         client.execute(env=_environment())
-    except FAILURES as error:
-        bad = next((c for c in notebook.cells if _failed(c)), None)
-        cell = f"cell {bad.id}" if bad else "some cell"
-        raise Failed(f"{name}, {cell}: {str(error).strip().splitlines()[-1]}") from error
+    except CellExecutionError as error:
+        why = f"{error.ename}: {error.evalue}"
+        raise Failed(f"{name}, cell {started[-1]}: {why}") from error
+    except (CellTimeoutError, DeadKernelError) as error:
+        why = str(error).partition("\n")[0]
+        raise Failed(f"{name}, cell {started[-1]}: {why}") from error
     for old in runs.glob(f"{name.replace('/', '-')}.*.ipynb"):
         old.unlink()
     nbformat.write(notebook, kept)
     return notebook
-
-
-def _failed(cell: NotebookNode) -> bool:
-    return any(output.output_type == "error" for output in cell.get("outputs", []))
 
 
 def _environment() -> dict[str, str]:

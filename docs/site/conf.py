@@ -25,6 +25,7 @@ html_theme_options = {
 }
 html_context = {"default_mode": "auto"}  # as the reader's system has it
 html_static_path = ["static"]
+html_favicon = "static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = ["site.js", ("recorded.js", {"defer": "defer"})]
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_copyright = False
