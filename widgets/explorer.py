@@ -12,6 +12,7 @@ import html
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -23,12 +24,13 @@ from labkit.render.plotly import Spec, spec
 from labkit.render.text import describe
 from labkit.run import blank, plain_value
 from labkit.views import Panel, Points, View
-from widgets import cells, code
+from widgets import cells, code, recorded
 from widgets.controls import Controls
 from widgets.gestures import Edit, edited
 from widgets.ghost import Ghost
 from widgets.live_view import LiveView, hear_at_once
-from widgets.player import Player, told
+from widgets.player import OPENING, Player, told
+from widgets.recorder import Recorder, static
 from widgets.scrubber import Scrubber
 
 
@@ -107,7 +109,8 @@ class Explorer(ipywidgets.VBox):
         hear_at_once(*buttons, self._seed, self._ghost.button, *self._controls.boxes(), *back)
         self.view.on_edit(self._edited)
         self.view.observe(lambda _: self._redraw(), ["theme", "width"])
-        self.player.begin()
+        if not static():
+            self.player.begin()
 
     @property
     def method(self) -> Method:
@@ -174,6 +177,17 @@ class Explorer(ipywidgets.VBox):
         if self._refusal or not self.player.sweeps:
             self._mark()
 
+    def to_html(self, path: str | Path, over: str | None = None) -> Path:
+        """Write a page with the recorded figure that needs no kernel; returns its path.
+
+        Its slider goes back over the rows of the present run; one that has only begun is first
+        run to its end, or for a few seconds.  With `over`, and of a sweep always, it goes over
+        values of that field ("lr", "x[0]"; of a sweep, the first there is).
+        Raises KeyError when `over` is no field, ValueError when it is a whole array.
+        """
+        seen = None if len(self.record) <= OPENING or self.player.sweeps else self.record
+        return recorded.page(self._recorder().reel(seen, over), path, self._about())
+
     def close(self) -> None:
         """End the run and take the widget off the page."""
         if not hasattr(self, "player"):  # refused before it was whole, and now forgotten
@@ -182,6 +196,21 @@ class Explorer(ipywidgets.VBox):
         for part in (*self.children, self._scrubber.slider, self.layout):  # a sweep shows no slider
             _close(part)
         super().close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if static():
+            return recorded.bundle(self._recorder().reel(), self._about())
+        return super()._repr_mimebundle_(**kwargs)
+
+    def _recorder(self) -> Recorder:
+        play = self.player
+        return Recorder(
+            play.method, self._views, self._say, play.steps, play.every, play.seed, play.limit
+        )
+
+    def _about(self) -> str:
+        knobs = ", ".join(field.label for field in fields(self.method).values())
+        return f"A recording.  In the lab these can be turned: {knobs}." if knobs else ""
 
     def _toggle(self) -> None:
         if self.player.playing and self._play.description == "Stop":

@@ -480,10 +480,11 @@ function settle(figure) {
   }
 }
 
-export default () => {
+/** What anywidget asks of a module; the last line of the module exports it. */
+function liveView() {
   const store = makeStore();
   return {
     initialize: ({ model, signal }) => follow(model, store, signal),
     render: ({ model, el, signal }) => show(model, el, store, signal),
   };
-};
+}

@@ -30,6 +30,11 @@ PULSE = 1.0  # seconds between frames that nobody acknowledges, at first
 DOUBLINGS = 6  # of that, one a frame: JupyterLab's server keeps all that a page has missed
 
 
+# What draws in a page, the lab's and a recorded one.
+DRAWING = "\n".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("hands.js", "keys.js", "access.js", "live_view.js")
+)
 _views = itertools.count()  # the kernel's first view, number 0, brings plotly.js
 
 
@@ -41,10 +46,7 @@ class LiveView(anywidget.AnyWidget):
     """
 
     # As text: a path would be watched by a signal that keeps every view for ever.
-    _esm = "\n".join(
-        Path(__file__).with_name(name).read_text(encoding="utf-8")
-        for name in ("hands.js", "keys.js", "access.js", "live_view.js")
-    )
+    _esm = DRAWING + "export default liveView;\n"
     boot = traitlets.Bytes().tag(sync=True)  # plotly.js, on its way to the page
     first = traitlets.Dict().tag(sync=True)  # the first frame, on its way to the page
     # Not synchronized: a page holds such changes back until its last one is answered.
@@ -131,8 +133,8 @@ class LiveView(anywidget.AnyWidget):
         self._key, self._words, self._label = structure_key(spec), words, spec.label
         self._structure = {"data": spec.data, "layout": spec.layout, "edits": spec.edits}
         # As bytes: a copy, what is sent, and equal where both have NaN.
-        self._arrays = {name: _packed(values) for name, values in spec.arrays.items()}
-        self._texts = {path: _known(value) for path, value in spec.texts.items()}
+        self._arrays = {name: packed(values) for name, values in spec.arrays.items()}
+        self._texts = {path: known(value) for path, value in spec.texts.items()}
 
     def _frame(self, arrays: dict, texts: dict, **more: Any) -> tuple[dict, list[bytes]]:
         listed = [[trace, attribute, shape] for (trace, attribute), (shape, _) in arrays.items()]
@@ -195,14 +197,15 @@ def plotly_js() -> bytes:
     return (package / "package_data" / "plotly.min.js").read_bytes()
 
 
-def _packed(values: np.ndarray) -> tuple[list[int], bytes]:
+def packed(values: np.ndarray) -> tuple[list[int], bytes]:
+    """The shape of an array and its numbers as a page reads them."""
     return list(values.shape), np.ascontiguousarray(values, "<f4").tobytes()
 
 
-def _known(value: Any) -> Any:
+def known(value: Any) -> Any:
     """JSON has no NaN: plotly finds out by itself what is None, such as the end of an axis."""
     if isinstance(value, list):
-        return [_known(entry) for entry in value]
+        return [known(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
