@@ -26,7 +26,8 @@ FEW = [
 ]
 ALL = sorted(path.relative_to(NOTEBOOKS).as_posix() for path in NOTEBOOKS.rglob("*.ipynb"))
 TRIED = [name for name in ALL if "checkpoints" not in name]
-TRIED = TRIED if os.environ.get("LABKIT_BROWSER") == "all" else FEW
+WHOLE = os.environ.get("LABKIT_BROWSER") == "all"
+TRIED = TRIED if WHOLE else FEW
 
 AT_ONCE = 3.0  # seconds: what a person still calls at once, on a busy machine
 SORT = "explorer = Explorer(soft_sort.example(), soft_sort.views, say=soft_sort.say); explorer"
@@ -60,7 +61,7 @@ def idle(notebook):
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_a_notebook_runs_whole_and_every_widget_draws(lab, keep_picture, name):
+def test_a_notebook_runs_whole_and_every_widget_draws(lab, keep_picture, keep_pictures, name):
     source = json.loads((lab.folder / name).read_text(encoding="utf-8"))
     code = ["".join(c["source"]) for c in source["cells"] if c["cell_type"] == "code"]
     made = sum("\nExplorer(" in f"\n{cell}" for cell in code)
@@ -74,6 +75,8 @@ def test_a_notebook_runs_whole_and_every_widget_draws(lab, keep_picture, name):
             assert widget.words, index
             assert not widget.view.locator(".modebar-btn[data-title*='Share']").count(), index
         keep_picture(notebook.page, name.replace("/", "-"))
+        if WHOLE:
+            keep_pictures(notebook, name.removesuffix(".ipynb").replace("/", "-"))
         assert not notebook.failed
         assert not notebook.errors
 
