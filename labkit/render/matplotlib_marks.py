@@ -8,6 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from labkit.render import look, shapes
@@ -234,6 +235,8 @@ def _graph(mark: Graph, at: Setting) -> Drawn:
                 (left, up),
                 **offset,
                 color=at.theme.ink,
+                path_effects=[withStroke(linewidth=3, foreground=at.theme.background)],
+                zorder=5,
                 fontsize=look.TICK_SIZE * 0.75,
                 fontfamily=look.FONT.split(",")[0],
                 parse_math=False,

@@ -221,6 +221,7 @@ def _graph(mark: Graph, at: Setting) -> list[Trace]:
         "mode": "markers+text",
         "marker": {"color": at.style.color, "symbol": at.style.marker, "size": 14},
         "textposition": "top center",
+        "textfont": {"shadow": ", ".join([f"0 0 3px {at.theme.background}"] * 3)},
         "cliponaxis": False,
     }
     names = {"text": [escape(str(name)) for name in mark.names]}
