@@ -143,7 +143,9 @@ class LiveView(anywidget.AnyWidget):
             self._serve(page)
         elif kind == "look":
             LiveView.page_theme = content["theme"]
-            self.theme, self.width = content["theme"], int(content["width"])
+            # A page says its theme before it has a width.  That may be heard last: before a page
+            # has a subshell, what it says waits for the running cell.
+            self.theme, self.width = content["theme"], int(content["width"]) or self.width
         elif kind == "edit":
             at, to = map(int, content["at"]), map(float, content["to"])
             edit = Edit(content["gesture"], content["field"], tuple(at), tuple(to))

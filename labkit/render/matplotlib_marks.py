@@ -104,7 +104,7 @@ def _points(mark: Points, at: Setting) -> Drawn:
         "color": at.style.color,
         "linestyle": "none",
         "marker": MARKERS[at.style.marker],
-        "markersize": 10 if mark.edits else 7,
+        "markersize": (10 if mark.edits else 7) * (1.6 if at.style.marker == "star" else 1),
         "markeredgecolor": at.theme.background,
         "markeredgewidth": 1,
         "zorder": 4 + 0.01 * at.order,

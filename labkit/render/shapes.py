@@ -3,7 +3,7 @@
 import numpy as np
 
 from labkit.errors import refusal
-from labkit.views import Curve, Panel, Points, Surface
+from labkit.views import Band, Bars, Curve, Panel, Points, Surface
 
 
 def array(values: object) -> np.ndarray:
@@ -54,6 +54,15 @@ def limits(wanted: tuple[float, float] | None) -> tuple[float, float] | None:
     """The range of an axis, or None where it is not known, as in a first picture without data."""
     known = wanted is not None and bool(np.isfinite(np.asarray(wanted, float)).all())
     return wanted if known else None
+
+
+def counted(panel: Panel, axis: str) -> bool:
+    """Whether only whole numbers stand along an axis, "x" or "y": steps, indices, counts."""
+    found = [np.asarray(getattr(mark, axis)) for mark in panel.marks if hasattr(mark, axis)]
+    numbers = [values for values in found if values.dtype.kind in "biuf"]
+    heights = axis == "y" and any(isinstance(mark, Bars | Band) for mark in panel.marks)
+    whole = all((values[np.isfinite(values)] % 1 == 0).all() for values in numbers)
+    return bool(numbers) and whole and not heights
 
 
 def span(z: np.ndarray) -> tuple[float, float]:

@@ -249,6 +249,12 @@ def test_the_theme_of_the_page_is_observed_and_the_next_view_begins_in_it(view, 
     after.close()
 
 
+def test_a_width_stays_when_a_page_is_heard_late_that_had_none_yet(view):
+    tell(view, "look", theme="light", width=800)
+    tell(view, "look", theme="light", width=0)
+    assert view.width == 800
+
+
 def test_a_push_after_close_does_nothing(view, sent):
     view.close()
     assert view.push(lines(1.0)) == 1
