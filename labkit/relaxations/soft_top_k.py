@@ -104,8 +104,9 @@ def hard(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def _largest(record: Record) -> Panel:
-    tau, names = record["tau"], ("sorted", "capped", "logistic")
-    marks = [Curve(tau, record[name].max(axis=1), name, name) for name in names]
+    tau = record["tau"]
+    labels = {"sorted": "soft order", "capped": "capped", "logistic": "logistic"}
+    marks = [Curve(tau, record[name].max(axis=1), label, name) for name, label in labels.items()]
     marks.append(Curve(tau, np.ones(len(tau)), "one item", "threshold"))
     return Panel("The largest share", marks, "softness tau", "share", log_x=True)
 
