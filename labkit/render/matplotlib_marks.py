@@ -94,6 +94,8 @@ def _curve(mark: Curve, at: Setting) -> Drawn:
         at.axes.plot(x, y, shapes.drape(at.panel, mark), **plain)
         return Drawn(Line2D([], [], color=at.style.color, linewidth=2))
     x, y = _seen(x, at.panel.log_x), _seen(y, at.panel.log_y)
+    if shapes.segments(x, y):
+        style["marker"] = ""
     # A few markers on each line are its third cue, and show a line of one point.
     at.axes.plot(x, y, markevery=max(1, len(x) // 8), **style)
     return Drawn(Line2D([], [], **style))

@@ -84,7 +84,6 @@ def _curve(mark: Curve, at: Setting) -> list[Trace]:
     # A few markers on each line are its third cue, and show a line of one point.
     fixed = {
         "type": "scatter",
-        "mode": "lines+markers",
         "line": {"color": at.style.color, "dash": at.style.dash, "width": 2.5},
         "marker": {
             "color": at.style.color,
@@ -94,7 +93,8 @@ def _curve(mark: Curve, at: Setting) -> list[Trace]:
         },
         "connectgaps": False,
     }
-    return [Trace(fixed, arrays)]
+    mode = "lines" if shapes.segments(mark.x, mark.y) else "lines+markers"
+    return [Trace(fixed, arrays, {"mode": mode})]
 
 
 def _points(mark: Points, at: Setting) -> list[Trace]:
