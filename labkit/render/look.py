@@ -123,7 +123,7 @@ ROLES = {
     "spare arc": ("orange", "dashdot", "diamond"),
     "positive": ("blue", "solid", "circle"),
     "negative": ("vermilion", "dash", "square"),
-    "slice": ("ink", "dash", "cross"),
+    "slice": ("orange", "dash", "cross"),
     "random": ("ghost", "dot", "circle"),
     "evolution": ("green", "dashdot", "triangle-up"),
     "gaussian process": ("purple", "longdash", "diamond"),
@@ -180,7 +180,7 @@ def wrap(text: str, width: float, size: float) -> list[str]:
     """The lines of a text broken to a width in pixels; its own line breaks are kept."""
     most = max(8, int(width / (0.6 * size)))
     broken = (
-        textwrap.wrap(line, most, drop_whitespace=False, break_on_hyphens=False) or [""]
+        textwrap.wrap(line, most, break_on_hyphens=False) or [""]
         for line in text.expandtabs(4).splitlines()
     )
     return [line for lines in broken for line in lines]

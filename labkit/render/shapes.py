@@ -29,6 +29,12 @@ def broken(*ends: np.ndarray) -> np.ndarray:
     return np.stack([*ends, np.full(len(ends[0]), np.nan)], axis=1).ravel()
 
 
+def segments(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether a broken line is nothing but pairs of ends, NaN after each."""
+    gaps = ~np.isfinite(array(x) + array(y))
+    return len(gaps) > 0 and len(gaps) % 3 == 0 and (gaps.reshape(-1, 3) == [0, 0, 1]).all()
+
+
 def links(places: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """The edges of a graph as one broken line: one coordinate of it."""
     edges = np.asarray(edges, int).reshape(-1, 2)
