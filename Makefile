@@ -2,6 +2,7 @@
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
+SITE_STAMP := .venv/.installed-site
 PYTEST := $(PY) -m pytest
 STRIP := $(PY) -m nbstripout --keep-id --extra-keys metadata.language_info.version
 
@@ -41,7 +42,7 @@ STAGE = stage() { name=$$1; shift; began=$$(date +%s); printf '\n== %s\n' "$$nam
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test test-all lint unit slow notebooks browser double gpu figures student format lock clean distclean
+.PHONY: help install lab test test-all lint unit slow notebooks browser double gpu figures student site format lock clean distclean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -74,7 +75,7 @@ notebooks: $(STAMP)
 	@$(STAGE) notebooks $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
 		-n 2 --dist loadfile $(NOTEBOOKS)
 
-browser: $(STAMP)
+browser: $(SITE_STAMP)
 	@$(STAGE) browser $(PYTEST) -m browser tests/browser
 
 double: $(STAMP)
@@ -91,6 +92,9 @@ figures: $(STAMP)  ## draw every picture in both themes into build/figures
 student: $(STAMP)  ## write student copies, solutions and an nbgrader course into build
 	@$(PY) -m labkit student build
 
+site: $(SITE_STAMP)  ## the course as static pages in build/site (SITE_NOTEBOOKS="00_start_here.ipynb": a few)
+	@$(PY) docs/site/build.py $(SITE_NOTEBOOKS)
+
 format: $(STAMP)  ## let ruff put the code right and empty the notebooks
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(STRIP) {} +
 	@$(PY) -m ruff check --fix --exit-zero --quiet .
@@ -100,6 +104,9 @@ lock:  ## pin the dependencies anew (needs uv; LOCK_ARGS=--upgrade takes the new
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --extra lab --extra test \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 		--quiet $(LOCK_ARGS) --output-file requirements.lock
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --extra lab --extra site \
+		--constraint requirements.lock --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --quiet $(LOCK_ARGS) --output-file requirements-site.lock
 
 clean:  ## remove what tests and builds left
 	@rm -rf build dist labkit.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -107,6 +114,13 @@ clean:  ## remove what tests and builds left
 
 distclean: clean  ## the same and .venv and the cache of compiled programs
 	@rm -rf .venv .cache
+
+# Beside what the lab needs, at the same versions.
+$(SITE_STAMP): $(STAMP) requirements-site.lock
+	@echo "Installing what makes the pages."
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(PY) -r requirements-site.lock; \
+	else $(PY) -m pip install --quiet --disable-pip-version-check -r requirements-site.lock; fi
+	@touch $(SITE_STAMP)
 
 # The stamp holds the place it was made for: a copied or moved checkout installs again, or it would
 # import the old one.

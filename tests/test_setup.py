@@ -37,8 +37,8 @@ def direct_dependencies():
     return [Requirement(line) for line in listed]
 
 
-def locked():
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+def locked(name="requirements.lock"):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     return [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -80,7 +80,7 @@ def test_condas_python_is_one_the_project_accepts():
 
 
 def test_the_extras_exist():
-    assert set(EXTRAS) == {"lab", "test", "gpu", "bench"}
+    assert set(EXTRAS) == {"lab", "test", "site", "gpu", "bench"}
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,23 @@ def test_a_direct_dependency_has_one_pin_in_its_range_on_every_system(requiremen
         assert version in requirement.specifier, f"{chosen[0]} is outside {requirement}"
 
 
-def test_the_lock_names_versions_only():
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+LOCKS = ["requirements.lock", "requirements-site.lock"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_versions_only(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if line.startswith("-") or "://" in line]
-    assert all(str(pin.specifier).startswith("==") for pin in locked())
+    assert all(str(pin.specifier).startswith("==") for pin in locked(name))
+
+
+def test_the_pages_are_made_with_the_versions_of_the_lab():
+    labs = {pin.name for pin in locked()}
+    versions = {(pin.name, pin.specifier) for pin in locked()}
+    for pin in locked("requirements-site.lock"):
+        assert pin.name not in labs or (pin.name, pin.specifier) in versions, "run `make lock`"
+    sites = {canonicalize_name(pin.name) for pin in locked("requirements-site.lock")}
+    assert {canonicalize_name(Requirement(line).name) for line in EXTRAS["site"]} <= sites
 
 
 def test_no_file_names_a_registry_or_a_place_on_someones_machine():
