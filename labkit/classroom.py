@@ -5,11 +5,13 @@
     course/          an nbgrader course: in its source/ one assignment a part, one point a check
 
 The three are written from the notebooks, which stay the only source.  An exercise is a code cell
-with a solution (see `labkit.exercises`); its task stands before it, its check after it.
+with a solution (see `labkit.exercises`); its task stands before it, its check after it, and then
+perhaps more code that uses the answer.
 """
 
 import ast
 import copy
+import itertools
 import json
 import os
 import re
@@ -38,13 +40,14 @@ LINK = re.compile(r"(?<=\]\()[^)\s]+?\.ipynb")
 def student(notebook: Notebook) -> Notebook:
     """The copy for students: stubs for solutions, and no wrong answers in the metadata.
 
-    Stubs and checks are expected to fail until they are answered: "run all" goes past them.
+    Stubs, and what follows them up to the next text, fail until they are answered: "run all" goes
+    past them.
     """
     notebook = copy.deepcopy(notebook)
-    for _, exercise, check in exercises(notebook):
+    for _, exercise, check, *more in exercises(notebook):
         exercise["source"] = _lines(stub(_open(exercise, check)))
         exercise["metadata"].pop("wrong", None)
-        for cell in (exercise, check):
+        for cell in (exercise, check, *more):
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "raises-exception"]
     return notebook
 
@@ -57,7 +60,7 @@ def key(notebook: Notebook) -> Notebook:
     first, *rest = notebook["cells"]
     title = source(first).partition("\n")[0]
     cells = [{**first, "source": [f"{title}: solutions"]}, *_set_up(rest)]
-    for task, exercise, check in exercises(notebook):
+    for task, exercise, check, *_ in exercises(notebook):
         cells += [task, exercise, check]
         wrong = exercise["metadata"].get("wrong", [])
         refused = "\n\n".join(f"```python\n{answer}\n```" for answer in wrong)
@@ -69,7 +72,7 @@ def key(notebook: Notebook) -> Notebook:
 def gradable(notebook: Notebook) -> Notebook:
     """The notebook as nbgrader wants its source: an exercise is an answer, its check a test."""
     notebook = copy.deepcopy(notebook)
-    for _, exercise, check in exercises(notebook):
+    for _, exercise, check, *_ in exercises(notebook):
         exercise["source"] = _lines(_open(exercise, check))
         exercise["metadata"] = {"nbgrader": _nbgrader(exercise, solution=True)}
         check["metadata"]["nbgrader"] = {**_nbgrader(check, solution=False), "points": 1}
@@ -103,12 +106,13 @@ def assignment(name: str) -> str:
     return name if "/" in name else f"start/{name}"
 
 
-def exercises(notebook: Notebook) -> Iterator[tuple[Cell, Cell, Cell]]:
-    """(task, exercise, check) for each exercise: its cell, and those before and after it."""
+def exercises(notebook: Notebook) -> Iterator[list[Cell]]:
+    """[task, exercise, check, ...] for each exercise: a text, then the code up to the next text."""
     cells = notebook["cells"]
     for i, cell in enumerate(cells):
         if cell["cell_type"] == "code" and SOLUTION.search(source(cell)):
-            yield cells[i - 1], cell, cells[i + 1]
+            after = itertools.takewhile(lambda c: c["cell_type"] == "code", cells[i:])
+            yield [cells[i - 1], *after]
 
 
 def source(cell: Cell) -> str:

@@ -5,6 +5,7 @@ exercises are executed, in `test_notebooks.py`; here the copies are texts.
 """
 
 import ast
+import copy
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from traitlets.config import Config
 
 from labkit.__main__ import main
-from labkit.classroom import LINK, exercises, source
+from labkit.classroom import LINK, exercises, gradable, key, source, student
 from labkit.exercises import SOLUTION, stub
 
 
@@ -47,7 +48,7 @@ def in_course(name):
 
 def answers(notebook):
     """The code of each solution."""
-    found = (SOLUTION.search(source(exercise)) for _, exercise, _ in exercises(notebook))
+    found = (SOLUTION.search(source(exercise)) for _, exercise, *_ in exercises(notebook))
     return [match["code"].strip() for match in found]
 
 
@@ -68,29 +69,33 @@ def test_every_notebook_has_a_valid_copy(built, folder):
 
 @every_notebook
 def test_a_student_copy_is_the_notebook_with_stubs(built, name):
-    ours, copy = read(NOTEBOOKS / name), read(built / "student" / name)
-    texts = [BLANK.sub("", source(cell)) for cell in copy["cells"]]
+    ours, theirs = read(NOTEBOOKS / name), read(built / "student" / name)
+    texts = [BLANK.sub("", source(cell)) for cell in theirs["cells"]]
     assert texts == [stub(source(cell)) for cell in ours["cells"]]
     outside = [
-        (n["metadata"], [(c["id"], c["cell_type"]) for c in n["cells"]]) for n in (ours, copy)
+        (n["metadata"], [(c["id"], c["cell_type"]) for c in n["cells"]]) for n in (ours, theirs)
     ]
     assert outside[0] == outside[1]
 
 
 @every_notebook
 def test_a_student_copy_gives_no_answer_away(built, name):
-    ours, copy = read(NOTEBOOKS / name), read(built / "student" / name)
+    ours, theirs = read(NOTEBOOKS / name), read(built / "student" / name)
     assert answers(ours)
-    assert answers(copy) == []
-    said = "\n".join(source(cell) for cell in copy["cells"])
+    assert answers(theirs) == []
+    said = "\n".join(source(cell) for cell in theirs["cells"])
     assert "SOLUTION" not in said
     assert [code for code in answers(ours) if code in said] == []
-    assert not [cell["id"] for cell in copy["cells"] if "wrong" in cell["metadata"]]
+    assert not [cell["id"] for cell in theirs["cells"] if "wrong" in cell["metadata"]]
 
 
 @every_notebook
 def test_run_all_goes_past_what_is_unanswered_and_nothing_else(built, name):
-    unanswered = {cell["id"] for _, *both in exercises(read(NOTEBOOKS / name)) for cell in both}
+    waits, unanswered = False, set()
+    for cell in read(NOTEBOOKS / name)["cells"]:
+        code = cell["cell_type"] == "code"
+        waits = code and (waits or bool(SOLUTION.search(source(cell))))
+        unanswered |= {cell["id"]} if waits else set()
     cells = read(built / "student" / name)["cells"]
     tagged = {c["id"] for c in cells if "raises-exception" in c["metadata"].get("tags", [])}
     assert tagged == unanswered
@@ -102,7 +107,7 @@ def test_a_check_cannot_take_what_an_earlier_cell_left_for_the_answer(built, nam
         cell["id"]: set(BLANK.findall(source(cell)))
         for cell in read(built / "student" / name)["cells"]
     }
-    for _, exercise, check in exercises(read(NOTEBOOKS / name)):
+    for _, exercise, check, *_ in exercises(read(NOTEBOOKS / name)):
         solution = SOLUTION.search(source(exercise))
         if not solution["indent"]:  # of a function, the stub raises when the check calls it
             asked = names(solution["code"], ast.Store) & names(source(check), ast.Load)
@@ -112,17 +117,17 @@ def test_a_check_cannot_take_what_an_earlier_cell_left_for_the_answer(built, nam
 
 @every_notebook
 def test_a_key_holds_the_set_up_and_each_task_with_its_solution_and_check(built, name):
-    ours, key = read(NOTEBOOKS / name), read(built / "solutions" / name)
-    cells = key["cells"]
+    ours, answers_alone = read(NOTEBOOKS / name), read(built / "solutions" / name)
+    cells = answers_alone["cells"]
     title = source(ours["cells"][0]).partition("\n")[0]
     assert source(cells[0]) == f"{title}: solutions"
     places = {cell["id"]: place for place, cell in enumerate(cells)}
-    for task, exercise, check in exercises(ours):
+    for task, exercise, check, *_ in exercises(ours):
         place = places[exercise["id"]]
         assert cells[place - 1 : place + 2] == [task, exercise, check]
         assert all(wrong in source(cells[place + 2]) for wrong in exercise["metadata"]["wrong"])
     code = [cell["id"] for cell in cells if cell["cell_type"] == "code"]
-    asked = [cell["id"] for _, *both in exercises(ours) for cell in both]
+    asked = [cell["id"] for found in exercises(ours) for cell in found[1:3]]
     assert code[-len(asked) :] == asked
     assert "device.describe()" in "".join(source(c) for c in cells[1 : places[asked[0]]])
 
@@ -136,7 +141,7 @@ def test_nbgrader_finds_an_answer_and_a_locked_test_worth_a_point(built, name):
         for cell in graded["cells"]
         if "nbgrader" in cell["metadata"]
     ]
-    wanted = [cell["id"] for _, *both in exercises(ours) for cell in both]
+    wanted = [cell["id"] for found in exercises(ours) for cell in found[1:3]]
     assert [marks["grade_id"] for _, marks in found] == wanted
     assert len(set(wanted)) == len(wanted)
     for number, (cell, marks) in enumerate(found):
@@ -156,8 +161,8 @@ def test_in_a_course_only_links_move_and_blanks_are_added(built, name):
     cells = zip(
         read(NOTEBOOKS / name)["cells"], read(built / in_course(name))["cells"], strict=True
     )
-    for cell, copy in cells:
-        ours, theirs = source(cell), BLANK.sub("", source(copy))
+    for cell, moved_cell in cells:
+        ours, theirs = source(cell), BLANK.sub("", source(moved_cell))
         assert LINK.sub("", ours) == LINK.sub("", theirs)
         for link, moved in zip(LINK.findall(ours), LINK.findall(theirs), strict=True):
             target = (NOTEBOOKS / name).parent / link
@@ -175,9 +180,12 @@ def test_the_configuration_of_a_course_gives_a_cell_time_to_compile(built):
     assert config.Execute.timeout >= 300
 
 
-def test_the_notebooks_themselves_stay_as_they_are(built):
-    assert any("wrong" in c["metadata"] for n in NAMES for c in read(NOTEBOOKS / n)["cells"])
-    assert not any("nbgrader" in c["metadata"] for n in NAMES for c in read(NOTEBOOKS / n)["cells"])
+@pytest.mark.parametrize("made", [student, key, gradable])
+def test_what_is_made_leaves_the_notebook_as_it_is(made):
+    notebook = read(NOTEBOOKS / NAMES[0])
+    before = copy.deepcopy(notebook)
+    assert made(notebook) != before
+    assert notebook == before
 
 
 def test_a_folder_without_notebooks_is_refused_with_a_sentence(tmp_path, capsys):
