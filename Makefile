@@ -50,8 +50,9 @@ lab: $(STAMP)  ## open JupyterLab at the start notebook (LAB_ARGS=--no-browser i
 	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ROOT) $(LAB_ARGS)
 
 # A test runs its programs for a moment and compiles them for seconds: compile quickly.  Without
-# the fusion emitters (of XLA on CPUs) it takes about half the time, at either level.
+# the fusion emitters (of XLA on CPUs) it takes about half the time, at either level.  No program needs to know its lines.
 # `make unit`, `slow` and `double` by themselves compile as the lab does.
+test: export JAX_TRACEBACK_IN_LOCATIONS_LIMIT ?= 0
 test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 test: $(STAGES)  ## lint, unit, notebooks, browser (PART=relaxations: the core and one part, no browser)
 
