@@ -192,6 +192,7 @@ def test_links_between_notebooks_lead_somewhere(name):
                 assert anchor in [a for c in there for a in ANCHOR.findall(c.source)], link
 
 
+@pytest.mark.slow  # in its notebook nbval runs the same cells
 @pytest.mark.parametrize("name, exercise, check", list(exercises()))
 def test_a_solution_passes_its_check(name, exercise, check):
     answered(name, exercise.source, check)
