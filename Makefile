@@ -50,9 +50,12 @@ help:  ## what can be made
 lab: $(STAMP)  ## open JupyterLab at the start notebook (LAB_ARGS=--no-browser is passed on)
 	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ROOT) $(LAB_ARGS)
 
-# A test runs its programs for a moment and compiles them for seconds: compile quickly.
+# A test runs its programs for a moment and compiles them for seconds: compile quickly.  Without
+# XLA's fusion emitters that takes about half the time, and a program without lines is found in the
+# cache wherever it was written.
 # `make unit`, `slow` and `double` by themselves compile as the lab does.
-test: export XLA_FLAGS ?= --xla_backend_optimization_level=0
+test: export JAX_TRACEBACK_IN_LOCATIONS_LIMIT ?= 0
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 test: $(STAGES)  ## lint, unit, notebooks, browser (PART=relaxations: the core and one part, no browser)
 
 test-all: export LABKIT_BROWSER := all

@@ -57,7 +57,8 @@ def on_four_devices():
     """What a script prints last, as JSON, in a process to which the CPU is four devices."""
 
     def printed(script: str) -> Any:
-        flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+        four = "--xla_force_host_platform_device_count=4"
+        flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {four}", "JAX_PLATFORMS": "cpu"}
         tests = ROOT / "tests"
         paths = os.pathsep.join(map(str, (ROOT, tests, tests / "dynamics")))
         out = subprocess.run(

@@ -193,6 +193,7 @@ def test_links_between_notebooks_lead_somewhere(name):
                 assert anchor in [a for c in there for a in ANCHOR.findall(c.source)], link
 
 
+@pytest.mark.slow  # in its notebook nbval runs the same cells
 @every_notebook
 def test_solutions_pass_their_checks_one_after_the_other_in_the_key(name):
     space = {}

@@ -390,6 +390,14 @@ def beside_as_in_the_demonstration(record):
 FLAT = {"w": lambda s: ravel_pytree(s.w)[0]}
 
 
+def test_the_claim_refuses_gradient_flow():
+    demo = central_flow.demo()
+    flow = {name: demo[f"flow.{name}"] for name in ("loss", "sharpness", "w")}
+    flow["mean_loss"] = flow["loss"]
+    assert not claim(beside_as_in_the_demonstration(Record(demo.steps, flow))).holds
+
+
+@pytest.mark.slow
 def test_the_claim_refuses_the_flow_without_oscillation():
     flow = replace(central_flow.example(), {"terms": "no oscillation"})
     assert not claim(beside_as_in_the_demonstration(run(flow, 500, every=3, probes=FLAT))).holds

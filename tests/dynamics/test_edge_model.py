@@ -42,7 +42,7 @@ def test_below_the_edge_the_radius_stays_at_its_floor():
 def test_an_offset_that_becomes_0_exactly_starts_at_the_floor_again(key):
     model = EdgeModel(Quadratic(jnp.array([2.0, 1.0])), Sgd(0.5))  # x - 0.5 * 2 x
     across = model.init(key)._replace(centre=jnp.zeros(2), direction=jnp.array([1.0, 0.0]))
-    np.testing.assert_allclose(model.step(across, key).offset, FLOOR, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(model.step)(across, key).offset, FLOOR, rtol=1e-6)
 
 
 RECURSIONS = {  # x[t+1] from lr s, beta, x[t] and x[t-1], by hand
@@ -120,6 +120,7 @@ def test_a_step_is_one_of_the_rule_from_both_sides(rule, double):
     state = state._replace(offset=jnp.asarray(0.05), rule=trace, memory=memory)
     move = lambda w, by: jax.tree.map(lambda a, b: a + by * b, w, state.direction)
 
+    @jax.jit
     def step(side):
         w = move(state.centre, side * 0.05)
         moves = [move(t, side * m) for t, m in zip(trace, memory, strict=True)]

@@ -36,12 +36,13 @@ def test_the_loss_on_a_batch_of_the_whole_population_is_the_loss(w):
 
 
 def test_the_valley_is_the_second_derivative_along_the_feature():
-    hessian = jax.vmap(jax.hessian(TOY.loss))(jnp.array(PLACES))
-    np.testing.assert_allclose(jax.vmap(TOY.valley)(jnp.array(PLACES)), hessian[:, 2, 2], rtol=1e-5)
+    places = jnp.array(PLACES)
+    hessian = jax.jit(jax.vmap(jax.hessian(TOY.loss)))(places)
+    np.testing.assert_allclose(jax.vmap(TOY.valley)(places), hessian[:, 2, 2], rtol=1e-5)
 
 
 def test_with_the_feature_balanced_the_valley_is_an_eigenvalue():
-    hessian = jax.hessian(TOY.loss)(jnp.array([0.7, 0.3, 0.0]))
+    hessian = jax.jit(jax.hessian(TOY.loss))(jnp.array([0.7, 0.3, 0.0]))
     values = np.linalg.eigvalsh(np.asarray(hessian, float))
     valley = 2 * 0.2 * 0.7**2 * 3.0**2
     assert np.abs(values - valley).min() < 1e-5  # float32 Hessian with entries near 1
@@ -57,7 +58,7 @@ def test_one_group_less_the_other_is_twice_p_times_what_the_feature_adds():
 
 def test_along_the_feature_the_gradients_oppose_until_it_outweighs_the_error():
     """Opposite signs exactly while |a b_o M| < |p|."""
-    slopes = jax.vmap(jax.jacrev(TOY.group_losses))(jnp.array(PLACES))[:, :, 2]
+    slopes = jax.jit(jax.vmap(jax.jacrev(TOY.group_losses)))(jnp.array(PLACES))[:, :, 2]
     a, b_s, b_o = PLACES.T
     smaller = np.abs(a * b_o * 3.0) < np.abs(a * b_s - 1)
     assert 3 < smaller.sum() < 17  # both cases are there

@@ -31,6 +31,10 @@ from labkit.problems import Quadratic
 
 
 SHAPES = ("linear", "cosine", "wsd", "root", "constant")
+# One program a length of schedule, in place of one an operation.
+all_terms, best_rate, best_value, factors, terms, value = map(
+    jax.jit, (all_terms, best_rate, best_value, factors, terms, value)
+)
 
 
 def naive(s, norms, gamma, distance):

@@ -25,6 +25,8 @@ from labkit.dynamics.schedules import Given, Paced, Schedule, decay, factors
 from labkit.problems import LeastSquares
 
 
+# One program a length, in place of one an operation.
+converted, decay, refined, smoothed = map(jax.jit, (converted, decay, refined, smoothed))
 RANDOM = np.random.default_rng(0)
 SMALL = LeastSquares(jnp.array(RANDOM.normal(size=(20, 3))), jnp.array(RANDOM.normal(size=20)))
 
@@ -65,7 +67,7 @@ def test_converted_gradient_descent_is_gradient_descent_on_the_schedule(double):
     random = np.random.default_rng(2)
     problem, weights = max_residual(10, 4), random.uniform(0.1, 1, 25)
     a, b = (jnp.asarray(np.asarray(v), float) for v in (problem.a, problem.b))
-    slope = jax.grad(lambda w: jnp.max(jnp.abs(a @ w - b)))
+    slope = jax.jit(jax.grad(lambda w: jnp.max(jnp.abs(a @ w - b))))
     z = [jnp.zeros(4)]
     for t in range(24):
         x = converted(jnp.stack([*z, *[z[-1]] * (25 - len(z))]), jnp.array(weights))[t]

@@ -48,7 +48,7 @@ def with_equinox():
 @pytest.mark.parametrize("model", [own, convolutional, with_flax, with_equinox])
 def test_each_unit_of_a_filter_normalized_direction_is_as_long_as_its_weights(model):
     w, axes = model()
-    d = random_direction(KEY, w)
+    d = jax.jit(random_direction)(KEY, w)
     seen = 0
     paths = jax.tree_util.tree_leaves_with_path(w)
     for (path, leaf), moved in zip(paths, jax.tree.leaves(d), strict=True):
@@ -64,7 +64,7 @@ def test_each_unit_of_a_filter_normalized_direction_is_as_long_as_its_weights(mo
 
 def test_the_other_axis_of_a_dense_layer_is_not_normalized():
     w, _ = own()
-    d = random_direction(KEY, w)
+    d = jax.jit(random_direction)(KEY, w)
     wrong = unit_lengths(d[0]["weights"], 0) / unit_lengths(w[0]["weights"], 0)
     assert np.abs(wrong - 1).max() > 0.1
 

@@ -15,6 +15,10 @@ from labkit.views import Curve, Points
 
 
 S = np.array([3.0, 2.0, 1.0])
+learning_time, mode_strength = (
+    jax.jit(f, static_argnums=3) for f in (learning_time, mode_strength)
+)
+half_time = jax.jit(half_time, static_argnums=2)
 
 
 def slope(t, u, args):

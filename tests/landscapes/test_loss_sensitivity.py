@@ -18,6 +18,7 @@ from labkit.landscapes.ranked_inputs import diabetes, ranks, spearman, synthetic
 
 
 TABLE = synthetic(40)
+spearman = jax.jit(spearman)
 W, B = jnp.array([0.7, -0.3, 0.2, 0.05]), jnp.array(0.1)
 EXACT = {"float32": 2e-5, "float64": 1e-12}[str(W.dtype)]  # of means of 40 terms of size 1 to 30
 

@@ -12,6 +12,7 @@ from labkit.landscapes.tangent_kernels import Kernel, gaussian, relu_tangent
 
 X = np.random.default_rng(0).normal(size=(6, 2))
 Z = np.random.default_rng(1).normal(size=(5, 2))
+relu_tangent = jax.jit(relu_tangent, static_argnums=3)
 
 
 def by_integrals(x, z, bias, depth):
