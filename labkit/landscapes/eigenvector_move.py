@@ -59,10 +59,17 @@ class EigenvectorMove:
 
 def moves(problem: ClusterNetwork, w: PyTree) -> Sweep:
     """Walks from `w`, in steps of equal length; at first along the largest eigenvalue's vector."""
-    H = gauss_newton.dense(curvature.hessian(problem.loss, w), w)
-    values, vectors = safe_eigh(H)
+    values, vectors = _eigenpairs(problem, w)
     walk = EigenvectorMove(problem, w, values[::-1], vectors[:, ::-1])
     return sweep(walk, jnp.linspace(0.0, 1.0, ROWS), "share")
+
+
+@jax.jit
+def _eigenpairs(
+    problem: ClusterNetwork, w: PyTree
+) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    """Of the dense Hessian, ascending."""
+    return safe_eigh(gauss_newton.dense(curvature.hessian(problem.loss, w), w))
 
 
 def spectrum(record: Record) -> Panel:
