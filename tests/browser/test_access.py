@@ -97,7 +97,7 @@ def test_what_is_said_is_said_at_rest(bench):
     before = widget.seq
     widget.press("play")
     widget.wait_until(lambda: "running" in named(widget, "labkit-news"), "a run is announced")
-    widget.wait_until(lambda: widget.seq > before + 20, "it goes on")
+    widget.wait_until(lambda: widget.seq > before + 5, "it goes on")
     busy = widget.place.locator(".labkit-status [aria-busy=true]")  # nothing is told meanwhile
     assert busy.count() == 1
     widget.press("play")  # which says Stop now
