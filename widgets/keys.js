@@ -135,8 +135,11 @@ function keys(box, hand, shown, store, signal, announce) {
 
   const brush = (handle, edit, value) => {
     const here = spot(edit, handle.index);
-    hand.hold({ edit, last: hand.cell(edit, here), value, cells: [handle.index] }, here);
-    handle.value = value;
+    const last = hand.cell(edit, here);
+    if (!last) return false; // zoomed away
+    hand.hold({ edit, last, value: value(last), cells: [handle.index] }, here);
+    handle.value = value(last);
+    return true;
   };
 
   const arrow = {
@@ -157,14 +160,13 @@ function keys(box, hand, shown, store, signal, announce) {
       hand.go(now.at);
       clearTimeout(still);
       rest = () => {
-        hand.release();
+        free();
         if (hand.here(edit)) say(handle, edit);
       };
     },
     paint(handle, edit, way, paints) {
       const next = beside(edit, handle.index, way);
-      if (paints) {
-        brush(handle, edit, handle.value ?? 1);
+      if (paints && brush(handle, edit, () => handle.value ?? 1)) {
         hand.go(spot(edit, next));
         hand.finish();
       }
@@ -178,8 +180,7 @@ function keys(box, hand, shown, store, signal, announce) {
   const act = {
     drag: say,
     paint(handle, edit) {
-      const { row, column } = hand.cell(edit, spot(edit, handle.index));
-      brush(handle, edit, trace(edit).z[row][column] >= 0.5 ? 0 : 1);
+      if (!brush(handle, edit, (cell) => (cell.value >= 0.5 ? 0 : 1))) return;
       hand.finish();
       announce(handle.value ? "painted" : "erased");
       lay();

@@ -74,8 +74,9 @@ def test_nodes_are_joined_with_keys(bench, keep_picture):
     press(bench, "Enter", "PageDown", "PageDown")
     assert "from node 1 to node 3 of 5" in named(widget, "labkit-news")
     keep_picture(bench.page, "nodes-under-the-keyboard")
-    press(bench, "Escape", "Enter", "Home")  # let go of node 1, and begin at node 3
-    press(bench, "Enter")
+    press(bench, "Escape")
+    assert "from node" not in named(widget, "labkit-news")
+    press(bench, "Enter", "Home", "Enter")
     both = [places[0], places[2]]
     widget.wait_until(lambda: joined() == both, "nodes 1 and 3 are joined")
     widget.settle()
@@ -96,10 +97,13 @@ def test_what_is_said_is_said_at_rest(bench):
     before = widget.seq
     widget.press("play")
     widget.wait_until(lambda: "running" in named(widget, "labkit-news"), "a run is announced")
-    widget.wait_until(lambda: widget.seq > before + 20, "it goes on")
+    widget.wait_until(lambda: widget.seq > before + 5, "it goes on")
+    busy = widget.place.locator(".labkit-status [aria-busy=true]")  # nothing is told meanwhile
+    assert busy.count() == 1
     widget.press("play")  # which says Stop now
     widget.wait_until(lambda: "stopped" in named(widget, "labkit-news"), "its end is, too")
     widget.wait_until(lambda: named(widget, "labkit-spoken") == widget.words, "and where it stands")
+    assert busy.count() == 0
     heard = bench.page.evaluate("() => window.heard")
     assert [text for name, text in heard if name == "labkit-news"] == ["running", "stopped"]
     assert [text for name, text in heard if name == "labkit-spoken"] == [widget.words]
