@@ -22,7 +22,7 @@ FIRST = [
         "from labkit.landscapes import surface_descent as m\nfrom widgets import Explorer\n"
         "Explorer(m.example(), m.views, say=m.say, steps=60)"
     ),
-    new_markdown_cell('<a id="F004"></a>\n\n## A section of a paper'),
+    new_markdown_cell('<a id="F004"></a>\n<a id="F005"></a>\n<a id="F006"></a>\n\n## Three papers'),
 ]
 SECOND = [
     new_markdown_cell("# Second page\n\nBack to [the first](00_start_here.ipynb), with zebras."),
