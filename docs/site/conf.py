@@ -11,6 +11,7 @@ exclude_patterns = ["**.ipynb_checkpoints"]
 
 nb_execution_mode = "off"  # they come with their outputs
 nb_merge_streams = True
+suppress_warnings = ["misc.highlighting_failure"]  # commands of notebooks are no Python
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_dmath_double_inline = True
 

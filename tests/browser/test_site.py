@@ -74,6 +74,10 @@ def reader(lab):
     """`reader(theme, width)` is a page; at the end nothing in it may have gone wrong."""
     wrong, contexts = [], []
 
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # as when a page is left while it loads
+            wrong.append(f"{request.url}: {request.failure}")
+
     def open_page(theme="light", width=1000):
         context = lab.browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme
@@ -81,7 +85,7 @@ def reader(lab):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("requestfailed", lambda r: wrong.append(f"{r.url}: {r.failure}"))
+        page.on("requestfailed", failed)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
         return page
