@@ -42,7 +42,7 @@ STAGE = stage() { name=$$1; shift; began=$$(date +%s); printf '\n== %s\n' "$$nam
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test test-all lint unit slow notebooks browser double gpu figures site format lock clean distclean
+.PHONY: help install lab test test-all lint unit slow notebooks browser double gpu figures student site format lock clean distclean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -88,6 +88,9 @@ gpu: $(STAMP)
 
 figures: $(STAMP)  ## draw every picture in both themes into build/figures
 	@$(PY) -m labkit figures build/figures
+
+student: $(STAMP)  ## write student copies, solutions and an nbgrader course into build
+	@$(PY) -m labkit student build
 
 site: $(SITE_STAMP)  ## the course as static pages in build/site (SITE_NOTEBOOKS="00_start_here.ipynb": a few)
 	@$(PY) docs/site/build.py $(SITE_NOTEBOOKS)

@@ -4,6 +4,7 @@
     python -m labkit figure ID -o file.svg      the figure of a paper's demonstration
     python -m labkit figures FOLDER             every figure, and a sheet of them in each theme
     python -m labkit run ID --set lr=0.3 -o record.npz
+    python -m labkit student FOLDER             copies of the notebooks for a class
     python -m labkit doctor                     what is installed, and what is missing
 
 ID is the id of a paper ("F001") or the name of its module ("edge_of_stability").
@@ -62,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("-o", "--output", help="an .npz file for the record")
     run.set_defaults(do=_run)
+
+    student = commands.add_parser("student", help="write copies of the notebooks for a class")
+    student.add_argument("folder")
+    student.add_argument("--notebooks", default="notebooks", help="where they are (./notebooks)")
+    student.set_defaults(do=_student)
 
     doctor = commands.add_parser("doctor", help="what is installed, and what is missing")
     doctor.set_defaults(do=_doctor)
@@ -149,6 +155,13 @@ def _progress(share: float, words: str) -> None:
     if sys.stderr.isatty():
         bar = "#" * round(30 * share)
         print(f"\r[{bar:30}] {words}  ", end="", file=sys.stderr, flush=True)
+
+
+def _student(options: argparse.Namespace) -> None:
+    from labkit.classroom import write
+
+    for folder in write(Path(options.notebooks), Path(options.folder)):
+        print(folder)
 
 
 def _doctor(options: argparse.Namespace) -> int:

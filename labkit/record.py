@@ -4,14 +4,16 @@ A `Record` is a snapshot that never changes; a `Recorder` grows by doubling its
 buffers and hands out such snapshots without copying.
 """
 
+import contextlib
 import dataclasses
 import json
+import os
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +21,12 @@ from labkit.errors import refusal, unknown
 from labkit.method import Latest, Padded
 
 
+FORMAT = 1  # of the files that `save` writes
 # What NumPy raises for a file that was cut off, damaged, or never a record.
-BROKEN = (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+BROKEN = (
+    *(OSError, LookupError, TypeError, ValueError, AttributeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class Event(NamedTuple):
@@ -109,7 +115,10 @@ class Record:
         return pandas.DataFrame(flat, index=pandas.Index(self.steps, name="step"))
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as npz, readable without pickle; returns the path written."""
+        """Write the record as npz, readable without pickle; returns the path written.
+
+        Raises OSError when that fails: a file that was there before is then as it was.
+        """
         path = Path(path)
         if path.suffix != ".npz":
             path = path.with_name(path.name + ".npz")
@@ -121,24 +130,55 @@ class Record:
             else:
                 arrays["column:" + name] = values
         about = {"events": self.events, "meta": dict(self.meta), "ragged": ragged}
-        about["order"] = list(self.columns)
-        np.savez_compressed(path, about=np.array(json.dumps(about, default=str)), **arrays)
+        about |= {"order": list(self.columns), "format": FORMAT}
+        arrays["about"] = np.array(json.dumps(about, default=str))
+        whole = Path(os.path.realpath(path))  # what a link leads to
+        part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
+        try:
+            with open(part, "wb") as file:
+                np.savez_compressed(file, **arrays)
+            os.replace(part, whole)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise type(error)(error.errno, f"the record was not saved: {why}", str(path)) from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
         return path
 
 
 def load(path: str | Path) -> Record:
-    """The record that `Record.save` wrote.  Raises ValueError when the file is not whole."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            columns = {n[7:]: file[n] for n in file.files if n.startswith("column:")}
-            steps = file["steps"]
-    except FileNotFoundError:
-        raise
-    except BROKEN as error:
-        raise ValueError(f"{path} is no whole record: {error}") from error
-    for name, rows in about["ragged"].items():
-        columns[name] = objects(map(_array, rows))
+    """The record that `Record.save` wrote.
+
+    Raises ValueError, which says what is wrong, when the file is not a whole record; OSError
+    when it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        try:
+            return _read(file)
+        except BROKEN as error:
+            raise ValueError(f"{path} is no whole record: {error}") from error
+
+
+def _read(file: IO[bytes]) -> Record:
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is not an npz file, or was cut off")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        if not {"about", "steps"} <= set(arrays.files):
+            raise ValueError(f"it holds something else: {', '.join(arrays.files)}")
+        about, steps = json.loads(str(arrays["about"])), arrays["steps"]
+        columns = {n[7:]: arrays[n] for n in arrays.files if n.startswith("column:")}
+    if about.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"its format is {about['format']}, and this labkit reads {FORMAT}")
+    columns |= {name: objects(map(_array, rows)) for name, rows in about["ragged"].items()}
+    if steps.dtype.kind not in "iu" or steps.ndim != 1:
+        raise ValueError(f"its steps are {steps.dtype} {list(steps.shape)}, not whole numbers")
+    for name in about["order"]:
+        rows = np.shape(columns.get(name, np.nan))[:1]
+        if rows not in ((len(steps),), (1,)):  # of a picture only the newest row is kept
+            held = f"has {rows[0]} rows" if rows else "is missing"
+            raise ValueError(f"column {name!r} {held}; there are {len(steps)} steps")
     columns = {name: columns[name] for name in about["order"]}
     return Record(steps, columns, tuple(Event(*e) for e in about["events"]), about["meta"])
 

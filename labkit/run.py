@@ -4,8 +4,9 @@
 """
 
 import inspect
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,14 +18,17 @@ from jaxtyping import Array, Key
 from labkit.device import version
 from labkit.errors import refusal
 from labkit.loop import FOREVER, MOST_ROWS, Advanced, Probe, Span, advance, initial, see
-from labkit.method import Method, State, cast, check, fields
+from labkit.method import Method, State, cast, check, fields, replace
 from labkit.record import Record, Recorder, all_finite, one_row
+
+
+Turn = tuple[int, Mapping[str, Any]]  # a step, and what the fields named are from there on
 
 
 class Run:
     """One run on its way: what a stream and a widget hold.
 
-    Raises ValueError when the method, `steps` or `every` is refused.
+    Raises ValueError when the method, `steps`, `every` or `turns` is refused.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Run:
         probes: Mapping[str, Probe] | None = None,
         limit: int | None = None,
         after: Record | None = None,
+        turns: Sequence[Turn] = (),
     ):
         steps = getattr(method, "steps", None) if steps is None else steps
         if not isinstance(steps, int | np.integer) or steps < 0:
@@ -51,21 +56,38 @@ class Run:
         seed = int(key) if isinstance(key, int | np.integer) else None
         made = {"labkit": version("labkit"), "key": seed, "every": self.every, "steps": int(steps)}
         self.recorder = Recorder(limit, {"method": type(method).__name__, **made})
-        self.turn(method)
         self.host = getattr(method, "host", False)
+        self.state, self.step, self.next = None, 0, 0  # the last is the step of the next row
+        self.turn(method)
         self.init_key, self.key = jr.split(key if seed is None else jr.key(seed))
-        self.state = None if after is None else after.state
-        self.step = 0 if after is None else int(after.steps[-1])
-        self.next = 0 if after is None else self._stride()  # step of the next row
+        if after is not None:
+            self.state, self.step = after.state, int(after.steps[-1])
+            self.next = self._stride()
         self.end = min(self.step + int(steps), FOREVER)
         self.finished = False
+        self._turns = sorted(turns, key=lambda turn: turn[0])  # that are to come
+        for turn in self._turns:
+            check(replace(method, turn[1]))
 
     def turn(self, method: Method) -> None:
-        """Go on with other knobs.  Raises ValueError, and changes nothing, when refused."""
+        """Go on with other knobs, which the record notes with the step.
+
+        Raises ValueError, and changes nothing, when refused.
+        """
         check(method)
-        self.method = cast(method)
-        values = {n: np.asarray(field.value).tolist() for n, field in fields(method).items()}
-        self.recorder.meta["fields"] = values
+        self.given, self.method = method, cast(method)
+        known, meta = fields(method), self.recorder.meta
+        values = {name: plain_value(field.value) for name, field in known.items()}
+        if self.next == self.step:  # not even the start was seen: it starts with these
+            self.state = None
+            meta["fields"], self._values = values, values
+            return
+        changed = {name: v for name, v in values.items() if v != self._values[name]}
+        if changed:
+            meta["turns"] = [*meta.get("turns", ()), [self.step, changed]]
+            says = ", ".join(f"{known[name].label} = {_short(v)}" for name, v in changed.items())
+            self.recorder.note(self.step, says)
+            self._values = values
 
     def compile(self) -> None:
         """Make the programs now, so that the first rows come at once afterwards."""
@@ -96,9 +118,17 @@ class Run:
                 self.recorder.thin()
                 self.every = min(2 * self.every, FOREVER)
                 self.next = self._stride()
-            few = int(min(rows - seen, self.recorder.room))
+            few = int(min(rows - seen, self.recorder.room, self._rows_to_a_turn()))
             seen += self._host_row() if self.host else self._rows(few)
         return seen
+
+    def _rows_to_a_turn(self) -> float:
+        """How many rows to go with the knobs as they are; those whose turn has come are turned."""
+        while self._turns and self._turns[0][0] <= self.step < self.next:
+            self.turn(replace(self.given, self._turns.pop(0)[1]))
+        if not self._turns:
+            return math.inf
+        return max(0, -(-(self._turns[0][0] - self.next) // self.every)) + 1
 
     def _stride(self) -> int:
         """The next step that is a multiple of the stride."""
@@ -156,6 +186,22 @@ class Run:
         self.recorder.note(self.step, says)
 
 
+def plain_value(value: Any) -> Any:
+    """The value of a field as one would type it: numbers, lists of them, a word."""
+    array = np.asarray(value)
+    if array.dtype == np.float32:  # 0.1 is typed as 0.1, not as 0.10000000149
+        array = array.astype(str).astype(float)
+    return array.tolist()
+
+
+def _short(value: Any) -> str:
+    """A value as one says it."""
+    if isinstance(value, list):
+        value = np.array2string(np.asarray(value), precision=4, threshold=4, separator=", ")
+        return " ".join(value.split())
+    return f"{value:.4g}" if isinstance(value, int | float) else value
+
+
 def blank(method: Method) -> Record:
     """A record of one row in which nothing is known yet, without compiling anything.
 
@@ -184,18 +230,22 @@ def stream(
     probes: Mapping[str, Probe] | None = None,
     limit: int | None = None,
     after: Record | None = None,
+    turns: Sequence[Turn] = (),
 ) -> Iterator[Record]:
     """Yield the growing record: first the start, then after each `chunk` of rows.
 
     Args that a run takes: `steps` (default: the method's own), `key` (a seed or a JAX key),
     `every` (steps between rows), `probes` (further columns: name -> function of the state;
     another function is another program, so define it once),
-    `limit` (rows after which a record thins itself), `after` (a record to go on from).
+    `limit` (rows after which a record thins itself), `after` (a record to go on from), `turns`
+    (knobs to turn on the way: pairs of a step and of {name: value}; the row at that step, or the
+    first one after it, is the last with the knobs as they were).
     Without `chunk`, as much is run at a time as takes a tenth of a second.
     """
     if chunk is not None and chunk < 1:
         raise refusal("chunk", chunk, "1 row or more, or None")
-    run = Run(method, steps, key=key, every=every, probes=probes, limit=limit, after=after)
+    options = {"every": every, "probes": probes, "limit": limit, "after": after, "turns": turns}
+    run = Run(method, steps, key=key, **options)
     rows = 1
     while not run.finished:
         began = time.perf_counter()

@@ -279,4 +279,4 @@ def text(name: str, *, title: str = "") -> View:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace(".", " ")

@@ -1,5 +1,8 @@
 """Records: snapshots that never change, thinning, what varies in number, saving and loading."""
 
+import errno
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -341,8 +344,68 @@ def test_a_file_with_wrong_bytes_inside_is_refused_in_a_sentence(tmp_path):
 def test_a_file_that_holds_something_else_is_refused_in_a_sentence(tmp_path, write):
     path = tmp_path / ("other.npz" if write is np.savez else "other.npy")
     write(path, np.arange(3))
-    with pytest.raises(ValueError, match="is no whole record"):
+    with pytest.raises(ValueError, match=r"record: it (is not an npz|holds something)"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "damage, sentence",
+    [
+        (lambda held, about: held.pop("column:x"), "column 'x' is missing; there are 4 steps"),
+        (lambda held, about: held.update({"column:x": np.zeros(3)}), "column 'x' has 3 rows"),
+        (lambda held, about: held.update(steps=np.zeros(4)), r"its steps are float64 \[4\], not"),
+        (lambda held, about: held.update(steps=np.array(4)), r"its steps are int64 \[\], not"),
+        (lambda held, about: about.update(format=2), "its format is 2, and this labkit reads 1"),
+        (lambda held, about: about.clear(), "'ragged'"),
+    ],
+)
+def test_a_record_with_a_wrong_part_is_refused_in_a_sentence(tmp_path, damage, sentence):
+    path = of(np.arange(4), x=np.zeros(4)).save(tmp_path / "run")
+    with np.load(path) as file:
+        held = dict(file)
+    about = json.loads(str(held["about"]))
+    damage(held, about)
+    np.savez(path, **held | {"about": np.array(json.dumps(about))})
+    with pytest.raises(ValueError, match=rf"run\.npz is no whole record: {sentence}"):
+        load(path)
+
+
+def test_a_file_without_a_format_is_an_earlier_one_and_is_read(tmp_path):
+    path = of([0], x=[1.0]).save(tmp_path / "run")
+    with np.load(path) as file:
+        held = dict(file)
+    about = json.loads(str(held["about"]))
+    del about["format"]
+    np.savez(path, **held | {"about": np.array(json.dumps(about))})
+    assert load(path)["x"].tolist() == [1.0]
+
+
+def test_a_disk_that_fills_up_is_said_and_the_former_record_is_as_it_was(tmp_path, monkeypatch):
+    path = of([0], x=[1.0]).save(tmp_path / "run")
+
+    def fill(file, **_):
+        file.write(b"a part of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fill)
+    with pytest.raises(OSError, match=r"the record was not saved: No space left .*run\.npz"):
+        of([0], x=[2.0]).save(path)
+    assert load(path)["x"].tolist() == [1.0]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"was not saved: .*'.*nowhere.run\.npz'"):
+        of([0], x=[1.0]).save(tmp_path / "nowhere" / "run")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.npz"):
+        load(tmp_path / "nothing.npz")
+
+
+def test_a_record_saved_through_a_link_is_saved_where_it_leads(tmp_path):
+    (tmp_path / "link.npz").symlink_to(tmp_path / "run.npz")
+    of([0], x=[1.0]).save(tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink()
+    assert load(tmp_path / "run.npz")["x"].tolist() == [1.0]
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):

@@ -85,8 +85,9 @@ def _make(field: Field, label: str) -> ipywidgets.Widget | None:
     value = float(field.value)
     low, high = min(field.low, value), max(field.high, value)
     if field.log:
+        shown = ".3g" if low >= 1e-4 else ".2e"  # 0.00000100 would not fit beside its slider
         low, high, at = math.log10(low), math.log10(high), math.log10(value)
-        ticks = {"min": low, "max": high, "step": _step(low, high, at), "readout_format": ".3g"}
+        ticks = {"min": low, "max": high, "step": _step(low, high, at), "readout_format": shown}
         return ipywidgets.FloatLogSlider(value, base=10, **ticks, **common)
     ticks = {"min": low, "max": high, "step": _step(low, high, value), "readout_format": ".3g"}
     return ipywidgets.FloatSlider(value, **ticks, **common)

@@ -1,11 +1,11 @@
 // The hand on a live figure: points are dragged, cells painted, nodes joined.  What it does goes
-// to the kernel, whose answer is the next frame.
+// to the kernel, whose answer is the next frame.  A pointer leads it here, keys in keys.js.
 
 const REACH = 15; // px around a point that take hold of it: a fingertip's worth
 
 function hands(box, ring, line, el, shown, store, signal, send) {
   let held = null; // what is under way: gesture, edit, and what that gesture knows
-  let place = null; // where the pointer was last seen
+  let place = null; // where the pointer, or what the keys move, was last seen
   let queued = false;
 
   const axes = (edit) => {
@@ -28,10 +28,22 @@ function hands(box, ring, line, el, shown, store, signal, send) {
     };
   };
 
-  const edits = () =>
-    (store.structure?.edits ?? []).filter(
-      (edit) => axes(edit) && shown()._fullData?.[edit.trace]?.visible === true, // not by its legend
-    );
+  /** Whether this can be taken hold of: not when it was hidden by its legend. */
+  const here = (edit) => axes(edit) && shown()._fullData?.[edit.trace]?.visible === true;
+  const edits = () => (store.structure?.edits ?? []).filter(here);
+
+  /** Put the ring round a place, as large as what it goes round. */
+  const circle = ({ left, top, width = 22, height = 22, square = false }) => {
+    const edge = 2;
+    Object.assign(ring.style, {
+      display: "block",
+      left: `${left - width / 2 - edge}px`,
+      top: `${top - height / 2 - edge}px`,
+      width: `${width}px`,
+      height: `${height}px`,
+      borderRadius: square ? "2px" : "50%",
+    });
+  };
 
   /** The point or node nearest to a place, if any is within reach. */
   const nearest = (at, among) => {
@@ -84,10 +96,8 @@ function hands(box, ring, line, el, shown, store, signal, send) {
         const left = inside(on.x, place.left + held.left);
         const top = inside(on.y, place.top + held.top);
         // The ring answers at once; the point itself follows when the kernel has spoken.
-        ring.style.display = "block";
-        ring.style.left = `${left + on.x._offset}px`;
-        ring.style.top = `${top + on.y._offset}px`;
-        tell([held.index], [on.x.p2d(left), on.y.p2d(top)]);
+        circle({ left: left + on.x._offset, top: top + on.y._offset });
+        tell([held.index], [legible(on.x, left), legible(on.y, top)]);
       },
       drop() {
         if (held.moved) this.move();
@@ -139,31 +149,15 @@ function hands(box, ring, line, el, shown, store, signal, send) {
     },
   };
 
-  const stop = (event) => {
-    event.preventDefault();
-    event.stopImmediatePropagation();
+  // ---- what a pointer and the keys both do: hold, go, and finish or release ----
+
+  const hold = (found, at) => {
+    held = found;
+    place = at;
   };
-  const take = (event) => {
-    if (event.button !== 0 || !event.isPrimary) return;
-    place = within(event);
-    const found = held ? null : find(place); // a second finger takes nothing
-    if (!found) return;
-    held = { ...found, pointer: event.pointerId };
-    stop(event);
-    box.setPointerCapture(event.pointerId);
-    el.classList.toggle("labkit-held", held.edit.gesture !== "paint");
-  };
-  const move = (event) => {
-    if (held && event.pointerId !== held.pointer) return;
-    if (held && event.buttons === 0) return drop(event); // let go where nobody saw it
-    place = within(event);
-    if (!held) {
-      const near = event.buttons === 0 ? find(place)?.edit.gesture : null;
-      el.classList.toggle("labkit-near", Boolean(near) && near !== "paint");
-      return;
-    }
-    const gesture = gestures[held.edit.gesture];
-    gesture.note?.();
+  const go = (at) => {
+    place = at;
+    gestures[held.edit.gesture].note?.();
     held.moved = true;
     if (queued) return;
     queued = true;
@@ -172,19 +166,45 @@ function hands(box, ring, line, el, shown, store, signal, send) {
       if (held) gestures[held.edit.gesture].move();
     });
   };
-  const leave = (event) => {
-    if (held && event.pointerId !== held.pointer) return;
+  const release = () => {
     held = null;
     el.classList.remove("labkit-held");
     ring.style.display = line.style.display = "none";
   };
-  const drop = (event) => {
-    if (!held || event.pointerId !== held.pointer) return;
+  const finish = () => {
     try {
       gestures[held.edit.gesture].drop();
     } finally {
-      leave(event);
+      release();
     }
+  };
+
+  const stop = (event) => {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  const take = (event) => {
+    if (event.button !== 0 || !event.isPrimary) return;
+    if (held && held.pointer === undefined) release(); // by the keys
+    const found = held ? null : find(within(event)); // a second finger takes nothing
+    if (!found) return;
+    hold({ ...found, pointer: event.pointerId }, within(event));
+    stop(event);
+    box.setPointerCapture(event.pointerId);
+    el.classList.toggle("labkit-held", held.edit.gesture !== "paint");
+  };
+  const move = (event) => {
+    if (held && event.pointerId !== held.pointer) return;
+    if (held && event.buttons === 0) return drop(event); // let go where nobody saw it
+    if (held) return go(within(event));
+    const near = event.buttons === 0 ? find(within(event))?.edit.gesture : null;
+    el.classList.toggle("labkit-near", Boolean(near) && near !== "paint");
+  };
+  const leave = (event) => {
+    if (!held || event.pointerId === held.pointer) release();
+  };
+  const drop = (event) => {
+    if (held && event.pointerId === held.pointer) finish();
   };
   // While something is held plotly must see neither the mouse nor the finger: it would zoom.
   const shield = (event) => held && stop(event);
@@ -195,6 +215,8 @@ function hands(box, ring, line, el, shown, store, signal, send) {
   box.addEventListener("pointercancel", leave, options);
   box.addEventListener("mousedown", shield, options);
   box.addEventListener("touchstart", shield, options);
+
+  return { axes, here, dot, cell, circle, hold, go, release, finish, held: () => held };
 }
 
 /** The place of the value nearest to `at`; null half a cell beyond the ends. */
@@ -205,4 +227,11 @@ function closest(values, at) {
   }
   const cell = values.length > 1 ? Math.abs(values[1] - values[0]) : 1;
   return Math.abs(values[best] - at) <= 0.5001 * cell ? best : null;
+}
+
+/** The value at a pixel of an axis, without digits that no pixel could tell apart. */
+function legible(axis, at) {
+  const value = axis.p2d(at);
+  const unit = 10 ** Math.floor(Math.log10(Math.abs(axis.p2d(at + 1) - value)) - 1);
+  return Number((Math.round(value / unit) * unit).toPrecision(12)); // not 0.30000000000000004
 }

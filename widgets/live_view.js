@@ -9,6 +9,8 @@ const SLOW = 500; // ms between draws in 3-D, which may take as long themselves 
 const REST = 700; // ms without a frame after which a screen reader is told the words
 const NARROW = 320; // px, below which the figure is scrolled rather than squeezed
 const SPACE = ["surface", "mesh3d", "scatter3d"];
+const OVER = ["restarting", "autorestarting", "terminating", "dead"]; // a kernel, in JupyterLab
+const ENDED = "The kernel has ended, and what ran in it. Run the cell again.";
 
 const STYLE = `
 .labkit-live { position: relative; overflow-x: auto; }
@@ -20,17 +22,43 @@ const STYLE = `
   font-family: var(--jp-ui-font-family, sans-serif);
   font-size: 14px;
 }
-.labkit-live .labkit-spoken {
+.labkit-live :is(.labkit-spoken, .labkit-news) {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
 }
+.labkit-live .labkit-progress { height: 3px; overflow: hidden; }
+.labkit-live .labkit-progress div {
+  height: 100%; width: 0; background: var(--jp-brand-color1, #0072b2);
+}
+.labkit-live .labkit-progress.labkit-busy div {
+  width: 30%; animation: labkit-busy 1.2s ease-in-out infinite alternate;
+}
+@keyframes labkit-busy { to { margin-left: 70%; } }
+@media (prefers-reduced-motion: reduce) {
+  .labkit-live .labkit-progress.labkit-busy div { animation: none; width: 100%; opacity: 0.5; }
+}
 .labkit-live .labkit-ring {
-  position: absolute; width: 22px; height: 22px; margin: -13px 0 0 -13px; border-radius: 50%;
-  border: 2px solid var(--jp-brand-color1, #0072b2); pointer-events: none; display: none;
+  position: absolute; border: 2px solid var(--jp-brand-color1, #0072b2); pointer-events: none;
+  display: none; forced-color-adjust: none;
+  box-shadow: 0 0 0 1px #fff, inset 0 0 0 1px #fff; /* seen on any colour */
 }
 .labkit-live .labkit-line {
   position: absolute; height: 0; border-top: 2px dashed var(--jp-brand-color1, #0072b2);
   transform-origin: 0 0; pointer-events: none; display: none;
 }
+.labkit-live .labkit-handle { position: absolute; pointer-events: none; z-index: 1; }
+.labkit-live .labkit-handle:focus {
+  outline: 3px solid var(--jp-brand-color1, #0072b2); outline-offset: 1px;
+}
+.labkit-live .labkit-tip {
+  position: absolute; left: 0; top: 0; z-index: 1; padding: 1px 6px; display: none;
+  color: var(--jp-ui-font-color1, #000); background: var(--jp-layout-color1, #fff);
+  border: 1px solid currentcolor; border-radius: 2px; pointer-events: none;
+  font: 13px/1.5 var(--jp-ui-font-family, sans-serif);
+}
+.labkit-live .labkit-handle:focus + .labkit-tip { display: block; }
+.labkit-live .modebar:focus-within { opacity: 1; }
+.labkit-live.labkit-ended > .labkit-box, .labkit-live.labkit-ended > .labkit-words,
+.labkit-explorer:has(.labkit-ended) > :not(.labkit-ended) { opacity: 0.4; pointer-events: none; }
 .labkit-live.labkit-near .draglayer * { cursor: grab !important; }
 .labkit-live.labkit-held, .labkit-live.labkit-held * { cursor: grabbing !important; }
 `;
@@ -43,12 +71,13 @@ const shared = (globalThis.__labkitLiveView ??= {
   came: new EventTarget(), // "bytes" when they come
 });
 
-/** Say something to the kernel; after a restart there is nobody left to hear it. */
+/** Say something to the kernel; false after it has ended, when nobody is left to hear it. */
 function say(model, content) {
   try {
     model.send({ ...content, page: shared.page });
+    return true;
   } catch {
-    // The models of the old kernel stay on the page until their cells run again.
+    return false; // the models of the old kernel stay on the page until their cells run again
   }
 }
 
@@ -116,7 +145,9 @@ function makeStore() {
     texts: new Map(), // path -> {path, value, seq}
     words: "",
     label: "",
+    progress: null, // share of the run that is done, -1 while it compiles
     look: { theme: "", width: 0 }, // as last reported
+    ended: false, // the kernel
     views: new Set(),
   };
 }
@@ -141,7 +172,8 @@ function accept(store, head, buffers) {
   for (const [path, value] of Object.entries(head.texts)) {
     store.texts.set(path, { path, value, seq });
   }
-  Object.assign(store, { seq, words: head.words, label: head.label });
+  const { words, label, progress } = head;
+  Object.assign(store, { seq, words, label, progress });
   for (const view of store.views) view.draw();
   return Boolean(whole) || next;
 }
@@ -166,6 +198,11 @@ function follow(model, store, signal) {
     shared.came.dispatchEvent(new Event("bytes"));
   };
   const listen = (head, buffers) => {
+    if (head.kind === "copy") copy(head.text);
+    if (head.kind === "progress") {
+      store.progress = head.share;
+      for (const view of store.views) view.progress();
+    }
     if (head.kind === "library" && head.to === shared.page && !shared.bytes) bring(buffers[0]);
     if (head.kind === "frame" && !accept(store, head, buffers)) hello(0);
   };
@@ -184,11 +221,26 @@ function follow(model, store, signal) {
   const themes = new MutationObserver(() => report(model, store));
   themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
   system.addEventListener("change", () => report(model, store), { signal });
+  const fate = (_, status) => OVER.includes(status) && end(store);
+  const kernel = model.widget_manager?.kernel; // as JupyterLab has it
+  kernel?.statusChanged?.connect?.(fate);
   signal.addEventListener("abort", () => {
     themes.disconnect();
+    kernel?.statusChanged?.disconnect?.(fate);
     model.off("msg:custom", listen);
   });
   report(model, store);
+}
+
+/** Put a text on the clipboard, where the browser lets this page: it stands in a box as well. */
+function copy(text) {
+  if (document.hasFocus()) navigator.clipboard?.writeText(text).catch(() => {});
+}
+
+/** The picture stays, but must not look as if it were alive. */
+function end(store) {
+  Object.assign(store, { ended: true, progress: null });
+  for (const view of store.views) view.end();
 }
 
 /** Tell the kernel how the page looks, when that is news. */
@@ -211,7 +263,9 @@ function show(model, el, store, signal) {
     for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, value);
     return part;
   };
-  const style = Object.assign(document.createElement("style"), { textContent: STYLE });
+  const style = Object.assign(document.createElement("style"), { textContent: STYLE + ACCESS });
+  const bar = make("labkit-progress", { role: "progressbar", "aria-label": "progress of the run" });
+  bar.append(make(""));
   const box = make("labkit-box"); // the figure's corner: ring and line are placed from it
   let figure = make("labkit-figure");
   const ring = make("labkit-ring");
@@ -221,11 +275,14 @@ function show(model, el, store, signal) {
   // only what stands still.
   const words = make("labkit-words", { "aria-hidden": "true" });
   const spoken = make("labkit-spoken", { "aria-live": "polite" });
+  const news = make("labkit-news", { "aria-live": "polite" });
+  const [status, hold] = [make("labkit-told"), make("labkit-told")];
+  news.append(status, hold);
   box.style.position = "relative";
   box.append(figure, ring, line);
   el.classList.add("labkit-live");
   el.setAttribute("role", "group"); // not "img", which would hide the buttons of the figure
-  el.replaceChildren(style, note, box, words, spoken);
+  el.replaceChildren(style, note, bar, box, words, spoken, news);
   el.__frames = 0;
   note.textContent = "Drawing the figure …";
   figure.style.minHeight = `${store.structure?.layout.height ?? 0}px`; // or the page would jump
@@ -236,15 +293,35 @@ function show(model, el, store, signal) {
   let busy = false;
   let speech = 0;
   const tell = (text) => {
-    note.textContent = text;
-    note.hidden = !text;
+    note.textContent = store.ended ? ENDED : text;
+    note.hidden = !note.textContent;
   };
 
   const speak = () => {
     words.textContent = store.words;
     el.setAttribute("aria-label", store.label);
     clearTimeout(speech);
-    speech = setTimeout(() => (spoken.textContent = store.words), REST);
+    speech = setTimeout(() => {
+      if (!running(el)) spoken.textContent = store.words; // or when the status changes
+    }, REST);
+  };
+
+  let attended = false;
+  const arrive = () => {
+    const explorer = attended ? null : el.closest(".labkit-explorer");
+    if (!explorer) return;
+    attended = true;
+    attend(explorer, el, signal, (text) => (status.textContent = text), speak);
+  };
+
+  const progress = () => {
+    const share = store.progress;
+    const busy = share === -1;
+    bar.style.visibility = share === null ? "hidden" : "";
+    bar.classList.toggle("labkit-busy", busy);
+    bar.firstChild.style.width = busy ? "" : `${100 * (share ?? 0)}%`;
+    if (busy || share === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", Math.round(100 * share));
   };
 
   const hidden = () => !el.isConnected || !el.clientWidth;
@@ -302,6 +379,7 @@ function show(model, el, store, signal) {
 
   const draw = async () => {
     speak();
+    progress();
     if (busy || !plotly) return;
     busy = true;
     for (let now = due(); now; now = due()) {
@@ -309,6 +387,8 @@ function show(model, el, store, signal) {
         await paint(now);
         await frame();
         if (solid()) settle(figure);
+        if (!whole) figure.on("plotly_afterplot", keyboard.follow); // zoomed, or by its legend
+        keyboard.follow();
         tell("");
         figure.style.minHeight = "";
         whole = true;
@@ -354,6 +434,7 @@ function show(model, el, store, signal) {
   // A notebook may take the cell out of the page and put it back: its size tells.
   let settled = 0;
   const sizes = new ResizeObserver(() => {
+    arrive();
     draw();
     clearTimeout(settled);
     settled = setTimeout(() => {
@@ -361,10 +442,19 @@ function show(model, el, store, signal) {
     }, 250);
   });
   sizes.observe(el);
-  const edited = (edit) => say(model, { kind: "edit", ...edit });
-  hands(box, ring, line, el, () => figure, store, signal, edited);
-  const view = { draw };
+  const edited = (edit) => say(model, { kind: "edit", ...edit }) || end(store);
+  const hand = hands(box, ring, line, el, () => figure, store, signal, edited);
+  const announce = (text) => (hold.textContent = text);
+  const keyboard = keys(box, hand, () => figure, store, signal, announce);
+  const over = () => {
+    el.classList.add("labkit-ended");
+    progress();
+    tell("");
+  };
+  const view = { draw, progress, end: over };
+  progress();
   store.views.add(view);
+  if (store.ended) over();
   signal.addEventListener("abort", () => {
     store.views.delete(view);
     sizes.disconnect();

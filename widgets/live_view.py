@@ -26,13 +26,14 @@ from widgets.gestures import Edit
 
 IN_FLIGHT = 2  # frames not yet drawn; more would queue up ahead of a click on Stop
 SILENCE = 0.5  # seconds without an acknowledgement after which there may be no page
-PULSE = 1.0  # seconds between frames that nobody acknowledges
+PULSE = 1.0  # seconds between frames that nobody acknowledges, at first
+DOUBLINGS = 6  # of that, one a frame: JupyterLab's server keeps all that a page has missed
 
 
 # What draws in a page, the lab's and a recorded one.
 DRAWING = "\n".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("hands.js", "live_view.js")
+    for name in ("hands.js", "keys.js", "access.js", "live_view.js")
 )
 _views = itertools.count()  # the kernel's first view, number 0, brings plotly.js
 
@@ -56,6 +57,7 @@ class LiveView(anywidget.AnyWidget):
     def __init__(self, spec: Spec, words: str = ""):
         self._lock = threading.RLock()
         self._seq, self._acked, self._over = 1, 0, False
+        self._progress: float | None = None
         self._heard = self._pushed = time.monotonic()
         self._served: dict[str, float] = {}
         self._edits: list[Callable[[Edit], None]] = []
@@ -95,11 +97,24 @@ class LiveView(anywidget.AnyWidget):
         return self._seq - self._acked
 
     def ready(self) -> bool:
-        """Whether another frame may be sent now; without a page, once a second."""
+        """Whether another frame may be sent now; without a page, ever more rarely."""
         with self._lock:
-            now = time.monotonic()
-            silent = now - self._heard >= SILENCE and now - self._pushed >= PULSE
-            return self.in_flight < IN_FLIGHT or silent
+            now, over = time.monotonic(), self.in_flight - IN_FLIGHT
+            pulse = PULSE * 2 ** min(max(over, 0), DOUBLINGS)
+            silent = now - self._heard >= SILENCE and now - self._pushed >= pulse
+            return over < 0 or silent
+
+    def say_progress(self, share: float | None) -> None:
+        """Show how much of the run is done (-1: nobody can say; None: nothing is under way)."""
+        coarse = None if share is None else round(share, 2)
+        with self._lock:
+            if coarse != self._progress and not self._over:
+                self._progress = coarse
+                self.send({"kind": "progress", "share": coarse})
+
+    def copy(self, text: str) -> None:
+        """Put a text on the clipboard of the page that a person is at, if its browser lets us."""
+        self.send({"kind": "copy", "text": text})
 
     def on_edit(self, callback: Callable[[Edit], None]) -> None:
         """Call this with what a hand does to the figure, while it does it."""
@@ -124,7 +139,7 @@ class LiveView(anywidget.AnyWidget):
     def _frame(self, arrays: dict, texts: dict, **more: Any) -> tuple[dict, list[bytes]]:
         listed = [[trace, attribute, shape] for (trace, attribute), (shape, _) in arrays.items()]
         head = {"kind": "frame", "seq": self._seq, "words": self._words, "label": self._label}
-        head |= {"arrays": listed, "texts": texts}
+        head |= {"arrays": listed, "texts": texts, "progress": self._progress}
         return head | more, [data for _, data in arrays.values()]
 
     def _whole(self, page: str = "") -> tuple[dict, list[bytes]]:
@@ -145,7 +160,9 @@ class LiveView(anywidget.AnyWidget):
             self._serve(page)
         elif kind == "look":
             LiveView.page_theme = content["theme"]
-            self.theme, self.width = content["theme"], int(content["width"])
+            # A page says its theme before it has a width.  That may be heard last: before a page
+            # has a subshell, what it says waits for the running cell.
+            self.theme, self.width = content["theme"], int(content["width"]) or self.width
         elif kind == "edit":
             at, to = map(int, content["at"]), map(float, content["to"])
             edit = Edit(content["gesture"], content["field"], tuple(at), tuple(to))

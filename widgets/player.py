@@ -7,7 +7,9 @@ wish wins, and a run that was replaced shows nothing more.
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -100,6 +102,22 @@ class Player:
             return events[-1].sentence if ended else "finished"
         return "stopped" if self._held else "ready"
 
+    @property
+    def progress(self) -> float | None:
+        """The share of the run that is done, -1 while it compiles, None at rest or without end."""
+        if not self._rows:
+            return None
+        if jax.tree.structure(self.method) in self._compiling:
+            return -1.0
+        if self.sweeps or self._run.end >= ENDLESS:
+            return None
+        return self._run.step / max(self._run.end, 1)
+
+    @property
+    def shown(self) -> bool:
+        """Whether more than the opening rows were seen: something to compare with."""
+        return self.sweeps or self._run.finished or len(self.record) > self.opening
+
     def begin(self) -> None:
         """See the first rows, or the whole of a sweep."""
         self._touch()
@@ -134,10 +152,10 @@ class Player:
             self._held = False
         self._touch()
 
-    def turn(self, changes: Mapping[str, Any]) -> None:
+    def turn(self, changes: Mapping[str, Any]) -> bool:
         """Set fields by name: live knobs while the run goes on, others from its start.
 
-        It plays afterwards, unless it was stopped by hand.
+        It plays afterwards, unless it was stopped by hand.  Returns whether it starts again.
         """
         with self._lock:
             changes = resolve(self.method, changes)
@@ -152,12 +170,8 @@ class Player:
             self.method = method
             rows = (self.opening if anew else 0) if self._held else math.inf
             self._want(rows, anew)
-            if not anew:
-                says = ", ".join(
-                    f"{known[name].label} = {_short(v)}" for name, v in changes.items()
-                )
-                self._run.recorder.note(self._run.step, says)
         self._touch()
+        return anew
 
     def close(self) -> None:
         """No slice, and no picture, from now on."""
@@ -239,7 +253,7 @@ class Player:
     def fail(self, error: Exception) -> None:
         """Say what went wrong; the next touch starts again."""
         with self._lock:
-            self._rows, self._note = 0, f"{type(error).__name__}: {error}"
+            self._rows, self._note = 0, told(error)
             self._wanted += 1
         self._show(None, self.status)
 
@@ -277,8 +291,12 @@ class Player:
         self._show(None, self.status)
 
 
-def _short(value: Any) -> str:
-    """A value as one says it."""
-    if isinstance(value, str) or np.ndim(value):
-        return str(value)
-    return f"{value:.4g}"
+def told(error: Exception) -> str:
+    """An error as one says it, with the line where it was raised, be it a method's or a view's."""
+    calls = traceback.extract_tb(error.__traceback__)
+    ours = [call for call in calls if "site-packages" not in Path(call.filename).parts]
+    at = ours[-1] if ours else None
+    # What a cell defines is in a file that is not there.
+    file = Path(at.filename).name if at and Path(at.filename).exists() else "a cell"
+    place = f" (in {at.name}, line {at.lineno} of {file})" if at else ""
+    return f"{type(error).__name__}: {error}{place}"

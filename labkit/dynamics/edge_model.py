@@ -145,16 +145,26 @@ def demo() -> Record:
 
 
 views = [
-    lines("loss", "loss_on_the_walls", title="Loss", y="loss", log=True),
+    lines(
+        "loss",
+        "loss_on_the_walls",
+        title="Loss",
+        y="loss",
+        log=True,
+        labels={"loss": "centre", "loss_on_the_walls": "walls"},
+        roles={"loss": "iterates"},
+    ),
     lines(
         "sharpness",
         "threshold",
         title="Sharpness of the centre",
         y="largest eigenvalue",
         labels={"sharpness": "centre", "descent.sharpness": "descent"},
+        roles={"sharpness": "iterates"},
         beside=["descent.sharpness"],
     ),
-    lines("radius", title="From centre to wall", log=True),
+    # The range is fixed: at the floor, rounding would fill an axis that fits itself.
+    lines("radius", title="From centre to wall", log=True, y_range=(FLOOR / 2, 1.0)),
 ]
 
 

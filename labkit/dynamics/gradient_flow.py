@@ -129,6 +129,7 @@ views = [
         y="loss",
         log=True,
         labels={"loss": "flow", "descent.loss": "descent"},
+        roles={"loss": "gradient flow", "descent.loss": "descent"},
         beside=["descent.loss"],
     ),
     lines(
@@ -137,6 +138,7 @@ views = [
         title="Sharpness along the flow",
         y="largest eigenvalue",
         labels={"sharpness": "flow", "descent.sharpness": "descent"},
+        roles={"sharpness": "gradient flow", "descent.sharpness": "descent"},
         beside=["descent.sharpness"],
     ),
 ]

@@ -34,7 +34,7 @@ from labkit.record import Record
 from labkit.relaxations.operators import TASKS, Operator
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Panel, View, drag
+from labkit.views import Curve, Panel, Text, View, drag
 
 
 ROUNDING = 1e-5  # below this share of the largest slope, a slope of float32 is no slope
@@ -145,6 +145,13 @@ def _trade(record: Record) -> Panel:
     return Panel(title, marks, "bias, as tau grows", "share of wrong signs", **axes)
 
 
+def _drawn(record: Record) -> Panel:
+    panel = over_tau("variance", "What the draws add", "variance of a slope", log=True)(record)
+    if all(np.isnan(mark.y).all() for mark in panel.marks if isinstance(mark, Curve)):
+        return Panel(panel.title, [Text("Nothing: none of these operators draws.")])
+    return panel
+
+
 views: list[View] = [
     drag("function.values", (-2.7, 2.7), y="value"),
     over_tau("bias", "How wrong the value is", "mean distance from the hard one", log=True),
@@ -152,7 +159,7 @@ views: list[View] = [
     _trade,
     over_tau("dead", "Slopes that are exactly zero", "share of zeros"),
     over_tau("rounded", "What comes back when rounded", "share of entries that are right"),
-    over_tau("variance", "What the draws add", "variance of a slope", log=True),
+    _drawn,
 ]
 
 

@@ -17,7 +17,7 @@ def pictures(losses: Sequence[str]) -> list[View]:
         places = zip(losses, record.last("rates"), strict=True)
         points = [Points(place[:1], place[1:], name, name) for name, place in places]
         title, x = "Held out: decisions at 1/2", "negatives called positive"
-        marks = [Curve(wrong, right, "", "data"), *points]
+        marks = [Curve(wrong, right, "at any threshold", "data"), *points]
         return Panel(title, marks, x, "positives called positive", x_range=(-0.05, 1.05))
 
     def metric(record: Record) -> Panel:
@@ -57,7 +57,7 @@ def _histogram(record: Record) -> Panel:
     ]
     title = f"Probabilities and the soft step, tau {tau:.2g}"
     return Panel(
-        title, marks, "p, trained on the metric", "share of the class", y_range=(0.0, 1.35)
+        title, marks, "p, trained on the metric", "share of the class", y_range=(0.0, 1.05)
     )
 
 
@@ -67,7 +67,7 @@ def _matrix(record: Record) -> Panel:
     marks = [Bars(names, soft, "soft", "soft"), Bars(names, hard, "hard", "data")]
     title = "Confusion matrix, training"
     return Panel(
-        title, marks, "called rightly and wrongly", "share of the class", y_range=(0.0, 1.3)
+        title, marks, "called rightly and wrongly", "share of the class", y_range=(0.0, 1.05)
     )
 
 

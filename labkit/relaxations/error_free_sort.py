@@ -162,34 +162,33 @@ def demo() -> Record:
     return run(example())
 
 
+def _ends(record: Record, middle: bool = False) -> list[tuple[int, str, str]]:
+    """(row, label, role) of the softest and the hardest blend, and of the one between them."""
+    roles = {0: "ghost"} | ({len(record) // 2: "midpoint"} if middle else {})
+    roles |= {len(record) - 1: "prediction"}
+    return [(row, f"blend {record['blend'][row]:.2g}", role) for row, role in roles.items()]
+
+
 def _values(record: Record) -> Panel:
-    values, soft = record.last("values"), record["sorted"][0]
+    values = record.last("values")
     places = np.arange(1, len(values) + 1)
     marks = [
-        Points(places, soft, f"blend {record['blend'][0]:.2g}", "ghost"),
-        Points(places, record.last("sorted"), f"blend {record.last('blend'):.2g}", "prediction"),
-        Points(places, values, "x", "iterates", "function.values"),
+        *(Points(places, record["sorted"][row], *kind) for row, *kind in _ends(record)),
+        Points(places, values, "values", "iterates", "function.values"),
     ]
     return Panel("Drag the values", marks, "place", "value", y_range=(-1.5, 6.5))
 
 
 def _layers(record: Record) -> Panel:
-    rows = sorted({0, len(record) // 2, len(record) - 1})
-    marks = [
-        Curve(np.arange(len(error)), error, f"blend {record['blend'][row]:.2g}", f"blend {row}")
-        for row in rows
-        for error in [record["layer_error"][row]]
-    ]
+    layers = np.arange(record["layer_error"].shape[1])
+    kinds = _ends(record, middle=True)
+    marks = [Curve(layers, record["layer_error"][row], *kind) for row, *kind in kinds]
     return Panel("Error on the wires", marks, "layer", "mean error of a wire")
 
 
 def _gradient(record: Record) -> Panel:
     places = np.arange(1, len(record.last("values")) + 1)
-    rows = sorted({0, len(record) - 1})
-    marks = [
-        Bars(places, record["gradient"][row], f"blend {record['blend'][row]:.2g}", f"blend {row}")
-        for row in rows
-    ]
+    marks = [Bars(places, record["gradient"][row], *kind) for row, *kind in _ends(record)]
     return Panel("Gradient of how far apart", marks, "input", "d / d input")
 
 

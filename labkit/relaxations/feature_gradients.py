@@ -131,7 +131,8 @@ def _now(record: Record) -> Panel:
         Bars(at[~known], s[~known], "others", "ghost"),
         Curve(at, np.full(len(s), 0.5), "in or out", "threshold"),
     ]
-    return Panel(f"From {record.last('rows'):.0f} samples", marks, "feature", "s", y_range=(0, 1))
+    title = f"s now, from {record.last('rows'):.0f} samples"
+    return Panel(title, marks, "feature", "s", y_range=(0, 1))
 
 
 def _explained(record: Record) -> Panel:

@@ -83,8 +83,9 @@ def _teeth(record: Record) -> Panel:
 
 def _slopes(record: Record) -> Panel:
     x = record["offset"]
+    between, small = (x[1:] + x[:-1]) / 2, np.full(len(x) - 1, 0.06)
     marks = [
-        Points((x[1:] + x[:-1]) / 2, secants(record), "differences between places", "data"),
+        Points(between, secants(record), "differences between places", "data", weight=small),
         Curve(x, record["slope"], "derivative by the rules", "gradient"),
     ]
     return Panel("Its slope", marks, "w from there", "d TG / d w", y_range=(-1.0, 2.5))

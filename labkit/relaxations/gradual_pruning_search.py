@@ -174,9 +174,15 @@ def together(runs: Sequence[Record]) -> Record:
 
 def _gates(record: Record) -> Panel:
     g = record["g"].reshape(len(record), -1)
-    names = NAMES if g.shape[1] == len(NAMES) else [f"gate {i}" for i in range(1, g.shape[1] + 1)]
+    names = roles = [f"gate {i}" for i in range(1, g.shape[1] + 1)]
+    if g.shape[1] == len(NAMES):  # the true functions in colour, the others in grey
+        names, kinds = list(NAMES), zip(NAMES, TRUTH > 0, strict=True)
+        roles = [name if true else f"ghost {i}" for i, (name, true) in enumerate(kinds, 1)]
     shown = lambda column: np.where(column > 0, column, np.nan)  # a line ends where a gate dies
-    marks = [Curve(record["lam"], shown(g[:, i]), name, name) for i, name in enumerate(names)]
+    marks = [
+        Curve(record["lam"], shown(g[:, i]), name, role)
+        for i, (name, role) in enumerate(zip(names, roles, strict=True))
+    ]
     return Panel("Gates while the price rises", marks, "lambda", "gate", log_x=True)
 
 

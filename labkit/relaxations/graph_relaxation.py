@@ -131,16 +131,8 @@ def _graph(record: Record) -> Panel:
     for c, name in enumerate(names):
         i = labels == (c if count == 1 else 1 + c)
         marks.append(Points(x[i], y[i], name, name, weight=p[i, 0 if count == 1 else c]))
-    about, span = "drag from node to node: an edge comes or goes", (-1.4, 1.4)
-    return Panel(
-        "Dots: rounded; area: probability",
-        marks,
-        about,
-        "nodes",
-        equal=True,
-        x_range=span,
-        y_range=span,
-    )
+    title, span = "Drag from node to node; area: probability", (-1.4, 1.4)
+    return Panel(title, marks, equal=True, x_range=span, y_range=span)
 
 
 def _costs(record: Record) -> Panel:

@@ -26,7 +26,7 @@ def drawn_graph(record: Record) -> Panel:
     edges, names = np.argwhere(truth), [str(1 + node) for node in range(len(truth))]
     at = (np.cos(turn), np.sin(turn), edges, names)
     graph = Graph(*at, "true graph", "nodes", "equations.adjacency", directed=True)
-    return Panel("True graph", [graph], "drag from node to node", "an edge more, or less")
+    return Panel("True graph: drag from node to node", [graph], equal=True)
 
 
 def learnt(record: Record) -> Panel:
@@ -39,8 +39,11 @@ def learners(record: Record) -> Panel:
     A = np.asarray(record.last("A"))
     gap = np.full((*A.shape[:2], 1), np.nan)
     z = np.concatenate(np.concatenate([A, gap], axis=2), axis=1)[:, :-1]
-    raster = Raster(z, np.arange(1, z.shape[1] + 1), np.arange(1, len(z) + 1), "weight")
-    return Panel("The learners, side by side", [raster], "to node, learner by learner", "from node")
+    K, d = A.shape[:2]
+    across = 0.5 + (np.arange(z.shape[1]) + 1) / (d + 1)  # learner k is around k
+    raster = Raster(z, across, np.arange(1, d + 1), "weight")
+    title, x = "The learners, side by side", "learner, and in it to node"
+    return Panel(title, [raster], x, "from node", x_range=(0.5, K + 0.5))
 
 
 def disagreement(record: Record) -> Panel:
@@ -72,10 +75,19 @@ def arcs(record: Record) -> Panel:
     for label, role, edges in kinds_of_edges(record.last("truth") != 0, is_edge(record.last("W"))):
         x, y = _bows(p, edges, 1.0 if label in ("right", "missing") else -1.0)
         marks.append(Curve(x, y, label, role))
-    names = [str(1 + node) for node in range(len(p))]
+    names = _together(p)
     marks.append(Graph(p, np.zeros(len(p)), np.zeros((0, 2), int), names, "nodes", "nodes"))
     far = 0.6 * max(float(np.ptp(p)), 1e-3)
     return Panel("Priorities", marks, "priority", "right above, wrong below", y_range=(-far, far))
+
+
+def _together(p: np.ndarray) -> list[str]:
+    """The names of nodes; those too close for a name each have one in common."""
+    order, names = np.argsort(p), [""] * len(p)
+    gaps = np.diff(p[order])
+    for group in np.split(order, np.flatnonzero(gaps > 0.05 * np.ptp(p)) + 1):
+        names[group[len(group) // 2]] = ", ".join(str(1 + node) for node in group)
+    return names
 
 
 def _bows(p: np.ndarray, edges: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ from labkit.method import Latest, Scalar, knob, method, replace, size
 from labkit.record import Record
 from labkit.relaxations.softmax import softmax
 from labkit.run import run
-from labkit.views import Curve, Panel, Points, View
+from labkit.views import Curve, Graph, Panel, Points, View
 
 
 TAUS = np.logspace(-1.5, 1.0, 16)
@@ -154,12 +154,14 @@ def _draws(record: Record) -> Panel:
     y = record.last("draws")[:300]
     angle = np.pi / 2 + 2 * np.pi * np.arange(y.shape[1]) / y.shape[1]
     around = np.stack([np.cos(angle), np.sin(angle)], axis=1)  # a triangle for three choices
-    edge, at = np.concatenate([around, around[:1]]), y @ around
+    corner, at = np.arange(y.shape[1]), y @ around
+    edges = np.stack([corner, np.roll(corner, -1)], axis=1)
+    names = [f"choice {i}" for i in corner + 1]
     marks = [
-        Curve(edge[:, 0], edge[:, 1], "all shares", "ghost"),
-        Points(at[:, 0], at[:, 1], "draws", "iterates"),
+        Graph(around[:, 0], around[:, 1], edges, names, "one alone", "data"),
+        Points(at[:, 0], at[:, 1], "a draw", "iterates", weight=np.full(len(at), 0.15)),
     ]
-    return Panel(f"Draws at tau {record.last('softness'):.2g}", marks, "across", "up", equal=True)
+    return Panel(f"Draws at tau {record.last('softness'):.2g}", marks, equal=True)
 
 
 def _scores(record: Record) -> Panel:

@@ -179,8 +179,15 @@ def _shares(record: Record) -> Panel:
 _over_tau: dict[str, Any] = {"over": "tau", "log_x": True, "x": "softness tau"}
 views: list[View] = [
     drag("function.values", (-1.5, 6.5), y="value"),
-    lines("sorted", title="Soft order: exact, then straight lines", y="value", **_over_tau),
-    lines("ranks", title="Soft ranks", y="rank", **_over_tau),
+    lines("sorted", title="Soft order: exact, then pooled", y="value", **_over_tau),
+    lines(
+        "ranks",
+        title="Soft ranks",
+        y="rank",
+        labels={"ranks": "input"},
+        roles={"ranks": "item"},
+        **_over_tau,
+    ),
     _shares,
 ]
 

@@ -23,7 +23,7 @@ from labkit.record import Record
 from labkit.relaxations.embedding_loss import EmbeddingLoss
 from labkit.relaxations.pair_losses import MINING, unit
 from labkit.sweep import Sweep, sweep
-from labkit.views import Band, Bars, Panel, Points, Raster, Text, View
+from labkit.views import Band, Bars, Graph, Panel, Points, Raster, Text, View
 
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2])
@@ -84,7 +84,12 @@ def _circle(record: Record) -> Panel:
     across = np.cos(np.linspace(np.pi, 0.0, 61))
     disc = Band(across, -np.sqrt(1 - across**2), np.sqrt(1 - across**2), "", "ghost")
     x, y = record.last("z").T
-    marks = [disc, Points(x, y, "drag any", "data", "function.points")]
+    names, alone = [str(i) for i in range(1, len(x) + 1)], np.zeros((0, 2), int)
+    marks = [
+        disc,
+        Graph(x, y, alone, names, "", "data"),
+        Points(x, y, "drag any", "data", "function.points"),
+    ]
     kinds = ("1: anchor", 0, 1, "minimum"), ("2, 3: positives", 1, 3, "accuracy")
     for label, first, end, role in (*kinds, ("4 to 7: negatives", 3, 7, "sharpness")):
         marks.append(Points(x[first:end], y[first:end], label, role))

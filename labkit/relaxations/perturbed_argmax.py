@@ -176,7 +176,8 @@ def _beside(record: Record, seen: np.ndarray, softmax: np.ndarray) -> list[Curve
     """Columns [rows, n] as points, beside those of softmax as curves."""
     tau, marks = record["tau"], []
     for i, (points, curve) in enumerate(zip(seen.T, softmax.T, strict=True), 1):
-        marks.append(Points(tau, points, f"perturbed {i}", f"choice {i}"))
+        # Every second: the curve is to be seen between them.
+        marks.append(Points(tau[::2], points[::2], f"perturbed {i}", f"choice {i}"))
         marks.append(Curve(tau, curve, f"softmax {i}", f"choice {i}"))
     return marks
 

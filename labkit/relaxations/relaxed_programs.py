@@ -180,8 +180,8 @@ def _tree(record: Record) -> Panel:
     edges = np.stack([(child - 1) // 2, child], axis=1)
     inputs = "abcdefgh"[: leaves.shape[1]]
     names = [_choice(p, OPERATIONS) for p in nodes] + [_choice(p, inputs) for p in leaves]
-    tree = Graph(across, -level.astype(float), edges, names, "choices", "iterates")
-    return Panel("The tree of the least loss", [tree], "place", "depth")
+    tree = Graph(across, -level.astype(float), edges, names, "", "iterates")
+    return Panel("The tree of the least loss", [tree])
 
 
 def _choice(shares: np.ndarray, names: Any) -> str:

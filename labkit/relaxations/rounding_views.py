@@ -21,6 +21,7 @@ def _weights(record: Record) -> Panel:
     bars_y = np.stack([low, high, np.full(len(w), np.nan)], 1).ravel()
     marks = [
         Curve(bars_x, bars_y, "from line to line", "ghost"),
+        Points(bars_x, bars_y, "", "ghost"),
         Points(place, w, "w: drag", "data", "problem.w"),
         Points(place, low + h * (high - low), "w_q", "iterates"),
     ]
@@ -29,9 +30,19 @@ def _weights(record: Record) -> Panel:
 
 
 def _deciding(record: Record) -> Panel:
-    h = record["h"][:, :, shown(record)].T
-    marks = [Curve(record.steps, row, f"h {i}", f"iterates {i}") for i, row in enumerate(h, 1)]
-    title = "Going up (1) or down (0)"
+    o = shown(record)
+    h = record["h"][:, :, o].T
+    w, low, high = (record.last(name)[:, o] for name in ("w", "low", "high"))
+    nearer = (h[:, -1] >= 0.5) == (w - low >= high - w)
+    marks = []
+    for label, role, which in (
+        ("to the nearer line", "start", nearer),
+        ("to the farther line", "iterates", ~nearer),
+    ):
+        gap = np.full((which.sum(), 1), np.nan)
+        steps = np.tile(np.append(record.steps, np.nan), which.sum())
+        marks.append(Curve(steps, np.hstack([h[which], gap]).ravel(), label, role))
+    title = "Each weight: up (1) or down (0)"
     return Panel(title, marks, "step", "h", y_range=(-0.05, 1.05))
 
 

@@ -34,12 +34,12 @@ from labkit.errors import refusal
 from labkit.method import Scalar, knob, pytree, size
 from labkit.record import Record
 from labkit.relaxations.soft_sort import soft_permutation
-from labkit.relaxations.softmax import dragged
+from labkit.relaxations.softmax import dragged, items
 from labkit.run import run
 from labkit.shares import prepared
 from labkit.sweep import Sweep, sweep
 from labkit.thresholds import capped, logistic
-from labkit.views import Curve, Panel, View, lines
+from labkit.views import Curve, Panel, View
 
 
 def sorted_top_k(scores: Float[Array, "... n"], k: int, tau: Scalar) -> Float[Array, "... n"]:
@@ -104,21 +104,17 @@ def hard(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def _largest(record: Record) -> Panel:
-    tau, names = record["tau"], ("sorted", "capped", "logistic")
-    marks = [Curve(tau, record[name].max(axis=1), name, name) for name in names]
+    tau = record["tau"]
+    labels = {"sorted": "soft order", "capped": "capped", "logistic": "logistic"}
+    marks = [Curve(tau, record[name].max(axis=1), label, name) for name, label in labels.items()]
     marks.append(Curve(tau, np.ones(len(tau)), "one item", "threshold"))
     return Panel("The largest share", marks, "softness tau", "share", log_x=True)
 
 
 views: list[View] = [
     dragged,
-    *(
-        lines(name, over="tau", log_x=True, title=title, x="softness tau", y="share")
-        for name, title in (
-            ("capped", "Capped simplex"),
-            ("logistic", "Logistic (transport with entropy)"),
-        )
-    ),
+    items("capped", "Capped simplex"),
+    items("logistic", "Logistic (transport with entropy)"),
     _largest,
 ]
 

@@ -112,6 +112,13 @@ def demo() -> Record:
 dragged = drag("function.scores", (-1.5, 6.5), x="item", y="score")  # to be dragged
 
 
+def items(name: str, title: str) -> View:
+    """The share of each item over tau: an item looks the same whatever chooses."""
+    one = {name: "item"}
+    axes = {"over": "tau", "log_x": True, "x": "softness tau", "y": "share"}
+    return lines(name, title=title, labels=one, roles=one, **axes)
+
+
 def _depth(record: Record) -> np.ndarray:
     """gap / tau: by how many tau the largest score is ahead of the second."""
     return np.diff(np.sort(record.last("scores").astype(float)))[-1] / record["tau"].astype(float)
@@ -140,7 +147,7 @@ def _slope(record: Record) -> Panel:
 
 views: list[View] = [
     dragged,
-    lines("shares", over="tau", log_x=True, title="Softmax", x="softness tau", y="share"),
+    items("shares", "Softmax"),
     _maximum,
     _slope,
 ]

@@ -29,7 +29,7 @@ from labkit.relaxations.order import Order
 from labkit.relaxations.swap import ERRORS, response, soft_swap, swap
 from labkit.run import run
 from labkit.sweep import Sweep, sweep
-from labkit.views import Curve, Graph, Panel, Points, Raster, View
+from labkit.views import Curve, Panel, Points, Raster, View
 
 
 GAPS = np.linspace(-3.0, 3.0, 121)  # a - b, in units of x
@@ -131,9 +131,21 @@ def _values(record: Record) -> Panel:
     values = record.last("values")
     places = np.arange(1, len(values) + 1)
     soft = Points(places, record.last("sorted"), "sorted", "prediction")
-    given = Points(places, values, "x", "iterates", "function.values")
+    given = Points(places, values, "values", "iterates", "function.values")
     title = f"Drag the values, tau {record.last('tau'):.2g}"
     return Panel(title, [soft, given], "wire", "value", y_range=(-1.5, 6.5))
+
+
+def _columns(pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """The pairs of wires of a layer in columns, so that none crosses another."""
+    columns: list[list[tuple[int, int]]] = []
+    for pair in pairs:
+        free = next((column for column in columns if column[-1][1] < pair[0]), None)
+        if free is None:
+            columns.append([pair])
+        else:
+            free.append(pair)
+    return columns
 
 
 def _network(record: Record) -> Panel:
@@ -141,14 +153,17 @@ def _network(record: Record) -> Panel:
     n = wires.shape[1]
     x, y = [], []
     for layer, row in enumerate(partner):
-        pairs = [(low, high) for low, high in enumerate(row) if low < high]
-        for place, pair in enumerate(pairs, 1):
-            x += [layer + 0.1 + 0.8 * place / (len(pairs) + 1)] * 2
-            y += [wire + 1 for wire in pair]
-    swaps = np.arange(len(x)).reshape(-1, 2)
+        columns = _columns([(low, high) for low, high in enumerate(row) if low < high])
+        for place, column in enumerate(columns, 1):
+            for low, high in column:
+                x += [layer + 0.1 + 0.8 * place / (len(columns) + 1)] * 2
+                y += [low + 1, high + 1]
+    ends = np.array([x, y]).T.reshape(-1, 2)
+    lines = np.insert(ends, np.arange(2, len(ends) + 1, 2), np.nan, axis=0)
     marks = [
         Raster(wires.T, np.arange(len(wires)), np.arange(1, n + 1), "value"),
-        Graph(np.array(x), np.array(y), swaps, label="swap", role="ghost"),
+        Curve(lines[:, 0], lines[:, 1], "swap", "path"),
+        Points(ends[:, 0], ends[:, 1], "", "path", weight=np.full(len(ends), 0.09)),
     ]
     return Panel("Values on the wires", marks, "layer", "wire")
 
@@ -171,10 +186,10 @@ def _signs(record: Record) -> Panel:
 
 def _response(record: Record) -> Panel:
     zero = Curve(GAPS[[0, -1]], np.zeros(2), "wrong below 0", "threshold")
-    slope = Curve(GAPS, record.last("dmin_da"), "d min / d a", "gradient")
+    slope = Curve(GAPS, record.last("dmin_da"), "this swap", "gradient")
     marks = [zero, slope]
     if "logistic.dmin_da" in record:
-        marks.append(Curve(GAPS, record.last("logistic.dmin_da"), "logistic", "logistic"))
+        marks.append(Curve(GAPS, record.last("logistic.dmin_da"), "logistic swap", "logistic"))
     return Panel("Slope of one soft minimum", marks, "a - b", "d min / d a", y_range=(-0.2, 1.2))
 
 

@@ -31,7 +31,7 @@ from labkit.claims import Claim
 from labkit.errors import refusal
 from labkit.method import Scalar, knob, pytree
 from labkit.record import Record
-from labkit.relaxations.softmax import dragged, softmax
+from labkit.relaxations.softmax import dragged, items, softmax
 from labkit.run import run
 from labkit.shares import keep_total, power_exp, power_log, power_log_slope, prepared, relative
 from labkit.sweep import Sweep, sweep
@@ -151,8 +151,8 @@ def demo() -> Record:
 NAMES = {f"{name}_support": name for name in ("softmax", "entmax", "sparsemax")}
 views: list[View] = [
     dragged,
-    lines("sparsemax", over="tau", log_x=True, title="Sparsemax", x="softness tau", y="share"),
-    lines("entmax", over="tau", log_x=True, title="Entmax", x="softness tau", y="share"),
+    items("sparsemax", "Sparsemax"),
+    items("entmax", "Entmax"),
     lines(
         *NAMES,
         over="tau",

@@ -162,8 +162,7 @@ views: list[View] = [
         title="Share of open gates",
         y="share",
         y_range=(0.0, 1.05),
-        labels={"open": "open"},
-        roles={"budget": "threshold", "open": "iterates"},
+        roles={"budget": "threshold", "open": "accuracy"},
     ),
     lines(
         "accuracy",

@@ -191,7 +191,12 @@ views: list[View] = [
             "strong.spread": "lam 100",
         },
     ),
-    lines("distances", title="Distance to the true graph", y="pairs joined wrongly"),
+    lines(
+        "distances",
+        title="Distance to the true graph",
+        y="pairs joined wrongly",
+        labels={"distances": "learner"},
+    ),
 ]
 
 

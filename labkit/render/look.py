@@ -1,12 +1,12 @@
 """The one look: the same thing has the same colour, dash and marker in every picture.
 
-Lines are Okabe-Ito colours by role, fields are cividis; both survive colour blindness and a
-projector.  Colour is never the only cue: lines differ in dash and marker too.
+Lines have the hues of Okabe and Ito by role, fields are cividis; both survive colour blindness
+and a projector.  Colour is never the only cue: lines differ in dash and marker too.
 """
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,8 @@ class Theme(NamedTuple):
     grid: str
     ghost: str
     over_field: str  # thin lines that must show on any colour of a field
-    field_part: tuple[float, float]  # of cividis, where it stands out from the background
+    field_part: tuple[float, float]  # of cividis, where lines stand out from the background
+    colors: Mapping[str, str]  # of lines, by the names that roles use
 
 
 class Style(NamedTuple):
@@ -33,29 +34,41 @@ class Style(NamedTuple):
     marker: str
 
 
-THEMES = {
-    "light": Theme("#ffffff", "#1a1a1a", "#dddddd", "#9a9a9a", "#ffffff", (0.0, 0.8)),
-    "dark": Theme("#14171a", "#ececec", "#3a3f45", "#8a8f94", "#ffffff", (0.3, 1.0)),
+# The eight of Okabe and Ito less black, which is the ink, and yellow; each as much darker, or
+# brighter, as it takes to stand out from the page at 3 to 1 and stay apart from the others.
+ON_LIGHT = {
+    "vermilion": "#C44500",
+    "blue": "#005A9E",
+    "green": "#00875F",
+    "orange": "#BE8A00",
+    "purple": "#C25BA0",
+    "sky": "#3A9BDD",
 }
-
-# Okabe and Ito's eight less black, which is the ink, and yellow, which white swallows.
-COLORS = {
-    "vermilion": "#D55E00",
-    "blue": "#0072B2",
-    "green": "#009E73",
-    "orange": "#E69F00",
-    "purple": "#CC79A7",
-    "sky": "#56B4E9",
+ON_DARK = {
+    "vermilion": "#F07028",
+    "blue": "#4488EE",
+    "green": "#14B082",
+    "orange": "#F5BE3C",
+    "purple": "#E893C8",
+    "sky": "#86CEFA",
+}
+THEMES = {
+    "light": Theme("#ffffff", "#1a1a1a", "#dddddd", "#8c8c8c", "#ffffff", (0.0, 0.6), ON_LIGHT),
+    "dark": Theme("#14171a", "#ececec", "#3a3f45", "#85898e", "#ffffff", (0.4, 1.0), ON_DARK),
 }
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "cross", "star")
 PATTERNS = ("", "/", "x", "\\", ".")  # of bars, where a panel has several kinds
+
+GHOST = "ghost of "  # before a role: what it was in a former run, in grey
 
 # In order: "central flow loss" is drawn as the central flow, not as a loss.
 ROLES = {
     "ghost": ("ghost", "solid", "circle"),
     "previous": ("ghost", "solid", "circle"),
     "threshold": ("ink", "dash", "cross"),
+    "without": ("green", "dash", "diamond"),
+    "walls": ("orange", "dash", "square"),
     "edge model": ("sky", "longdash", "triangle-up"),
     "edge": ("ink", "dash", "cross"),
     "target": ("ink", "dash", "cross"),
@@ -110,7 +123,7 @@ ROLES = {
     "spare arc": ("orange", "dashdot", "diamond"),
     "positive": ("blue", "solid", "circle"),
     "negative": ("vermilion", "dash", "square"),
-    "slice": ("ink", "dash", "cross"),
+    "slice": ("orange", "dash", "cross"),
     "random": ("ghost", "dot", "circle"),
     "evolution": ("green", "dashdot", "triangle-up"),
     "gaussian process": ("purple", "longdash", "diamond"),
@@ -144,9 +157,14 @@ def role_of(mark: Any, index: int) -> str:
 def styles(roles: Iterable[str], theme: Theme) -> dict[str, Style]:
     """The style of each role of one panel: fixed where the role is known, else the next free."""
     roles, chosen = list(dict.fromkeys(roles)), {}
-    for role in sorted(roles, key=_rank):  # those that match best choose first
+    present = [role for role in roles if not role.startswith(GHOST)]
+    for role in sorted(present, key=_rank):  # those that match best choose first
         style = _known(role, theme)
-        chosen[role] = _free(style, list(chosen.values()))
+        chosen[role] = _free(style, list(chosen.values()), theme)
+    plain = Style(theme.ghost, "solid", "circle")
+    for role in roles:
+        if role.startswith(GHOST):
+            chosen[role] = chosen.get(role[len(GHOST) :], plain)._replace(color=theme.ghost)
     return {role: chosen[role] for role in roles}
 
 
@@ -162,7 +180,7 @@ def wrap(text: str, width: float, size: float) -> list[str]:
     """The lines of a text broken to a width in pixels; its own line breaks are kept."""
     most = max(8, int(width / (0.6 * size)))
     broken = (
-        textwrap.wrap(line, most, drop_whitespace=False, break_on_hyphens=False) or [""]
+        textwrap.wrap(line, most, break_on_hyphens=False) or [""]
         for line in text.expandtabs(4).splitlines()
     )
     return [line for lines in broken for line in lines]
@@ -209,22 +227,23 @@ def _known(role: str, theme: Theme) -> Style | None:
         return None
     color, dash, marker = ROLES[match]
     if number > 1:  # "eigenvalues 2" stands next to "eigenvalues 1" and differs in all three
-        color = _along(list(COLORS), color, number - 1) if color in COLORS else color
+        hues = list(theme.colors)
+        color = _along(hues, color, number - 1) if color in hues else color
         dash, marker = _along(DASHES, dash, number - 1), _along(MARKERS, marker, number - 1)
-    return Style(getattr(theme, color, "") or COLORS[color], dash, marker)
+    return Style(getattr(theme, color, "") or theme.colors[color], dash, marker)
 
 
 def _along(cycle: Sequence[str], start: str, by: int) -> str:
     return cycle[(cycle.index(start) + by) % len(cycle)]
 
 
-def _free(wanted: Style | None, taken: Sequence[Style]) -> Style:
+def _free(wanted: Style | None, taken: Sequence[Style], theme: Theme) -> Style:
     """The wanted style if nobody in the panel has it, else one that nobody has."""
     looks, place = [style[:2] for style in taken], len(taken)
     if wanted and wanted[:2] not in looks:
         return wanted
     marker, dashes = MARKERS[place % len(MARKERS)], DASHES[place % 5 :] + DASHES[: place % 5]
-    colors = list(COLORS.values())
+    colors = list(theme.colors.values())
     if wanted and wanted.color not in colors:
         colors = [wanted.color]  # what is grey, or ink, stays so
     used = [style.color for style in taken]

@@ -184,14 +184,15 @@ def _limits(axes: Axes, panel: Panel) -> None:
 def _ticks(axes: Axes, panel: Panel, theme: Theme) -> None:
     names = [mark.x for mark in panel.marks if isinstance(mark, Bars)]
     named = bool(names) and np.asarray(names[0]).dtype.kind not in "biuf"
-    for axis, log in ((axes.xaxis, panel.log_x), (axes.yaxis, panel.log_y)):
+    for axis, name, log in ((axes.xaxis, "x", panel.log_x), (axes.yaxis, "y", panel.log_y)):
         low, high = sorted(axis.get_view_interval())
         if log:
             wide = low > 0 and high / low > 50
             axis.set_major_locator(LogLocator(10, subs=(1,) if wide else (1, 2, 5), numticks=7))
             axis.set_minor_formatter(NullFormatter())
         else:
-            axis.set_major_locator(MaxNLocator(5 if axis is axes.xaxis else 6, steps=STEPS))
+            most, whole = 5 if name == "x" else 6, shapes.counted(panel, name)
+            axis.set_major_locator(MaxNLocator(most, steps=STEPS, integer=whole))
         axis.set_major_formatter(FuncFormatter(lambda value, _: look.superscript(value)))
         axis.set_tick_params(
             which="both", colors=theme.ink, labelsize=_points(look.TICK_SIZE), length=3

@@ -8,6 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from labkit.render import look, shapes
@@ -93,6 +94,8 @@ def _curve(mark: Curve, at: Setting) -> Drawn:
         at.axes.plot(x, y, shapes.drape(at.panel, mark), **plain)
         return Drawn(Line2D([], [], color=at.style.color, linewidth=2))
     x, y = _seen(x, at.panel.log_x), _seen(y, at.panel.log_y)
+    if shapes.segments(x, y):
+        style["marker"] = ""
     # A few markers on each line are its third cue, and show a line of one point.
     at.axes.plot(x, y, markevery=max(1, len(x) // 8), **style)
     return Drawn(Line2D([], [], **style))
@@ -103,7 +106,7 @@ def _points(mark: Points, at: Setting) -> Drawn:
         "color": at.style.color,
         "linestyle": "none",
         "marker": MARKERS[at.style.marker],
-        "markersize": 10 if mark.edits else 7,
+        "markersize": (10 if mark.edits else 7) * (1.6 if at.style.marker == "star" else 1),
         "markeredgecolor": at.theme.background,
         "markeredgewidth": 1,
         "zorder": 4 + 0.01 * at.order,
@@ -234,6 +237,8 @@ def _graph(mark: Graph, at: Setting) -> Drawn:
                 (left, up),
                 **offset,
                 color=at.theme.ink,
+                path_effects=[withStroke(linewidth=3, foreground=at.theme.background)],
+                zorder=5,
                 fontsize=look.TICK_SIZE * 0.75,
                 fontfamily=look.FONT.split(",")[0],
                 parse_math=False,

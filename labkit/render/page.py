@@ -4,6 +4,7 @@ Both renderers place axes, titles, legends and colour bars by these pixels, coun
 top left corner of the page, so that nothing overlaps in either.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,8 +64,8 @@ def kind_of(panel: Panel) -> str:
 
 def bare(panel: Panel) -> bool:
     """Whether ticks would say nothing: a picture or a graph without words along its axes."""
-    pictures = all(isinstance(mark, Image | Graph | Text) for mark in panel.marks)
-    return bool(panel.marks) and pictures and not (panel.x or panel.y)
+    pictured = any(isinstance(mark, Image | Graph) for mark in panel.marks)
+    return pictured and not (panel.x or panel.y)
 
 
 def scaled(panel: Panel) -> list[int]:
@@ -85,8 +86,8 @@ def entries(panel: Panel, columns: int = 1) -> dict[int, int]:
         label = label_of(panel, i)
         if label and not isinstance(mark, Raster | Contour | Surface | Image):
             found.setdefault(label, i)
-    said = {panel.title.lower(), panel.y.lower()}
-    if len(found) == 1 and set(map(str.lower, found)) <= said:
+    said = f"{panel.title}\n{panel.y}"
+    if len(found) == 1 and re.search(rf"(?<!\w){re.escape(*found)}(?!\w)", said, re.IGNORECASE):
         return {}
     return {mark: place % columns for place, mark in enumerate(found.values())}
 

@@ -84,7 +84,6 @@ def _curve(mark: Curve, at: Setting) -> list[Trace]:
     # A few markers on each line are its third cue, and show a line of one point.
     fixed = {
         "type": "scatter",
-        "mode": "lines+markers",
         "line": {"color": at.style.color, "dash": at.style.dash, "width": 2.5},
         "marker": {
             "color": at.style.color,
@@ -94,7 +93,8 @@ def _curve(mark: Curve, at: Setting) -> list[Trace]:
         },
         "connectgaps": False,
     }
-    return [Trace(fixed, arrays)]
+    mode = "lines" if shapes.segments(mark.x, mark.y) else "lines+markers"
+    return [Trace(fixed, arrays, {"mode": mode})]
 
 
 def _points(mark: Points, at: Setting) -> list[Trace]:
@@ -221,6 +221,7 @@ def _graph(mark: Graph, at: Setting) -> list[Trace]:
         "mode": "markers+text",
         "marker": {"color": at.style.color, "symbol": at.style.marker, "size": 14},
         "textposition": "top center",
+        "textfont": {"shadow": ", ".join([f"0 0 3px {at.theme.background}"] * 3)},
         "cliponaxis": False,
     }
     names = {"text": [escape(str(name)) for name in mark.names]}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from labkit.errors import refusal
-from labkit.views import Curve, Panel, Points, Surface
+from labkit.views import Band, Bars, Curve, Panel, Points, Surface
 
 
 def array(values: object) -> np.ndarray:
@@ -27,6 +27,12 @@ def outline(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarra
 def broken(*ends: np.ndarray) -> np.ndarray:
     """Separate segments in one line: the coordinates of their ends, NaN after each."""
     return np.stack([*ends, np.full(len(ends[0]), np.nan)], axis=1).ravel()
+
+
+def segments(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether a broken line is nothing but pairs of ends, NaN after each."""
+    gaps = ~np.isfinite(array(x) + array(y))
+    return len(gaps) > 0 and len(gaps) % 3 == 0 and (gaps.reshape(-1, 3) == [0, 0, 1]).all()
 
 
 def links(places: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -54,6 +60,15 @@ def limits(wanted: tuple[float, float] | None) -> tuple[float, float] | None:
     """The range of an axis, or None where it is not known, as in a first picture without data."""
     known = wanted is not None and bool(np.isfinite(np.asarray(wanted, float)).all())
     return wanted if known else None
+
+
+def counted(panel: Panel, axis: str) -> bool:
+    """Whether only whole numbers stand along an axis, "x" or "y": steps, indices, counts."""
+    found = [np.asarray(getattr(mark, axis)) for mark in panel.marks if hasattr(mark, axis)]
+    numbers = [values for values in found if values.dtype.kind in "biuf"]
+    heights = axis == "y" and any(isinstance(mark, Bars | Band) for mark in panel.marks)
+    whole = all((values[np.isfinite(values)] % 1 == 0).all() for values in numbers)
+    return bool(numbers) and whole and not heights
 
 
 def span(z: np.ndarray) -> tuple[float, float]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from browser.lab import Lab, chromium
 
+from labkit.render.look import THEMES
+
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -60,6 +62,35 @@ def picture(page, name):
         "() => [...document.querySelectorAll('.labkit-explorer')].pop()?.scrollIntoView()"
     )
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def pictures(notebook, name):
+    """Keep the whole notebook in both themes, a screen at a time, to be looked at."""
+    page = notebook.page
+    sheet = page.locator(".jp-NotebookPanel-notebook .jp-WindowedPanel-outer")
+    for theme, colors in THEMES.items():
+        folder = SCREENSHOTS / theme
+        folder.mkdir(parents=True, exist_ok=True)
+        notebook.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
+        sheet.evaluate("el => el.scrollTo(0, 0)")
+        page.wait_for_function(
+            "color => [...document.querySelectorAll('.labkit-live .js-plotly-plot')]"
+            ".every(el => el._fullLayout.paper_bgcolor === color)",
+            arg=colors.background,
+        )
+        page.mouse.move(0, 0)  # no buttons of a figure that the pointer rests on
+        high, whole = sheet.evaluate("el => [el.clientHeight, el.scrollHeight]")
+        for number in range(-(-whole // high)):
+            sheet.evaluate("(el, top) => el.scrollTo(0, top)", number * high)
+            page.wait_for_timeout(150)
+            sheet.screenshot(path=folder / f"{name}-{number + 1:02}.png")
+    notebook.command("apputils:change-theme", theme="JupyterLab Light")
+
+
+@pytest.fixture
+def keep_pictures():
+    """`keep_pictures(notebook, name)` keeps the whole of it under build/screenshots."""
+    return pictures
 
 
 @pytest.fixture

@@ -178,10 +178,26 @@ class Notebook:
         self._leaving = True
         self.page.goto(f"{self.lab.url}{place}?token={self.lab.token}")
         self._leaving = False
+        self.wait_for_kernel()
+
+    def wait_for_kernel(self) -> None:
+        """Wait until the kernel can be asked."""
         self.page.wait_for_function(
             "() => ['idle', 'busy'].includes(window.jupyterapp?.shell.currentWidget"
             "?.sessionContext?.session?.kernel?.status)"
         )
+
+    @contextlib.contextmanager
+    def twin(self) -> Iterator["Notebook"]:
+        """A second page that shows this notebook, with the same kernel."""
+        page = self.page.context.new_page()
+        twin = Notebook(self.lab, page, self.name)
+        try:
+            twin.visit()
+            yield twin
+        finally:
+            twin._leaving = True
+            page.close()
 
     def _note_failed(self, request: Request) -> None:
         if not self._leaving:

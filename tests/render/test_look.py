@@ -1,5 +1,8 @@
 """Colours, dashes and markers: the same for the same, different for the different."""
 
+import itertools
+
+import numpy as np
 import pytest
 
 from labkit.render import look
@@ -8,11 +11,38 @@ from labkit.render import look
 LIGHT, DARK = look.THEMES["light"], look.THEMES["dark"]
 
 
+# What eyes without long, middle or short cones make of linear colours: Machado, Oliveira and
+# Fernandes 2009, "A physiologically-based model for simulation of color vision deficiency".
+SEEN = {
+    "all cones": np.eye(3),
+    "no long": np.array(
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    ),
+    "no middle": np.array(
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    ),
+    "no short": np.array(
+        [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    ),
+}
+
+
+def linear(color):
+    """Red, green and blue as amounts of light."""
+    parts = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def lightness_and_hue(light):
+    """Amounts of light as OKLab (Ottosson 2020), where distances are as large as they look."""
+    cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+    lab = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    return np.array(lab) @ np.cbrt(np.array(cones) @ np.clip(light, 0, 1))
+
+
 def luminance(color):
     """Of a colour, as the WCAG has it."""
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return np.array([0.2126, 0.7152, 0.0722]) @ linear(color)
 
 
 def contrast(one, other):
@@ -56,10 +86,16 @@ def test_ghosts_stay_grey():
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_words_and_lines_stand_out_from_the_background(theme):
     assert contrast(theme.ink, theme.background) > 7  # WCAG AAA for words
-    for color in [*look.COLORS.values(), theme.ghost]:
-        assert contrast(color, theme.background) > 2
-    for color in look.cividis(theme.field_part):
-        assert contrast(color, theme.background) > 1.8
+    for color in [*theme.colors.values(), theme.ghost, *look.cividis(theme.field_part)]:
+        assert contrast(color, theme.background) > 3  # WCAG AA for what is drawn
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+@pytest.mark.parametrize("eyes", SEEN)
+def test_colours_stay_apart_for_eyes_that_see_fewer(theme, eyes):
+    seen = [lightness_and_hue(SEEN[eyes] @ linear(color)) for color in theme.colors.values()]
+    apart = [np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)]
+    assert min(apart) > 0.055  # a step of OKLab that is seen without looking for it
 
 
 def test_cividis_is_matplotlibs():

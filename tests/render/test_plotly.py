@@ -138,6 +138,28 @@ def test_an_arrow_of_a_graph_points_from_the_first_node_to_the_second():
     assert made.data[0]["marker"]["angleref"] == "previous"
 
 
+def test_what_is_only_pairs_of_ends_has_no_markers():
+    gap, x = np.nan, np.arange(6.0)
+    lines = {"lines": [0, 1, gap, 2, 3, gap], "lines+markers": [0, 1, gap, 2, 3, 4]}
+    curves = [Curve(x, np.array(y), mode) for mode, y in lines.items()]
+    for trace in whole(spec([Panel("t", curves, "x", "y")]))["data"]:
+        assert trace["mode"] == trace["name"]
+
+
+def test_a_label_that_stands_in_the_title_is_no_legend():
+    for title, legend in (("Drag the values", {}), ("Drag values_1", {0: 0})):
+        drag = Panel(title, [Points(np.ones(1), np.ones(1), "values")], "x", "y")
+        assert page.entries(drag) == legend
+
+
+def test_a_graph_without_words_along_its_axes_has_no_ticks():
+    nodes = Graph(np.arange(2.0), np.arange(2.0), np.array([[0, 1]]))
+    dots = Points(np.ones(1), np.ones(1))
+    assert page.bare(Panel("t", [nodes, dots]))
+    assert not page.bare(Panel("t", [nodes, dots], "x"))
+    assert not page.bare(Panel("t", [dots]))
+
+
 def test_weighted_points_have_areas_as_their_weights():
     three = Points(np.arange(3), np.zeros(3), weight=np.array([1.0, 0.25, 0.0]))
     sizes = spec([Panel("w", [three], "x", "y")]).arrays[0, "marker.size"]
