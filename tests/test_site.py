@@ -55,6 +55,17 @@ def test_links_lead_to_pages_that_are_there(text, expected):
     assert site.links(text, "part/a.ipynb", ["part/a.ipynb", "part/b.ipynb", "0.ipynb"]) == expected
 
 
+def test_a_page_of_the_documents_links_to_notebooks_and_sites_alone():
+    text = (
+        "[a](../notebooks/a.ipynb), [b](../notebooks/b.ipynb), [hub](hub/README.md), "
+        "[site](https://example.org), [top](#top), ![picture](x.png)"
+    )
+    assert site.beside(text, ["a.ipynb"]) == (
+        "[a](notebooks/a.ipynb), b, hub, [site](https://example.org), [top](#top), "
+        "![picture](x.png)"
+    )
+
+
 def test_an_anchor_becomes_a_target():
     book = new_notebook(cells=[new_markdown_cell('<a id="F001"></a>\n\n## F001. Title')])
     assert site.for_readers(book, "a.ipynb", []).cells[0].source == "(F001)=\n\n## F001. Title"

@@ -34,6 +34,7 @@ from widgets.recorder import STATIC  # noqa: E402
 
 ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+\.ipynb)(#[^)\s]+)?\)")
+ELSEWHERE = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|notebooks/)[^)]*\)")
 PARTS = {".": "Start"}  # folder -> caption; others are called as their folders
 CELL = 600  # seconds that one cell may take
 
@@ -173,7 +174,8 @@ def stage(folder: Path, executed: dict[str, NotebookNode]) -> None:
         nbformat.write(for_readers(notebook, name, executed), path)
     others = sorted((ROOT / "docs").glob("*.md"))
     for path in others:
-        shutil.copy(path, folder)
+        text = beside(path.read_text(encoding="utf-8"), executed)
+        (folder / path.name).write_text(text, "utf-8")
     shutil.copy(ROOT / "docs" / "edge_of_stability.png", folder)
     (folder / "index.md").write_text(front(list(executed), [p.stem for p in others]), "utf-8")
     (folder / "papers.md").write_text(index_of_papers(executed), "utf-8")
@@ -181,6 +183,13 @@ def stage(folder: Path, executed: dict[str, NotebookNode]) -> None:
     static.mkdir()
     (static / "plotly.min.js").write_bytes(plotly_js())
     (static / "recorded.js").write_text(SCRIPT, "utf-8")
+
+
+def beside(text: str, names: Iterable[str]) -> str:
+    """A page of docs/ with links to the notebooks that are here, and to other sites."""
+    here = {f"notebooks/{name}" for name in names}
+    text = links(text.replace("](../notebooks/", "](notebooks/"), "page.md", here)
+    return ELSEWHERE.sub(r"\1", text)
 
 
 def front(names: Sequence[str], others: Sequence[str]) -> str:

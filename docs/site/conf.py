@@ -11,6 +11,7 @@ exclude_patterns = ["**.ipynb_checkpoints"]
 
 nb_execution_mode = "off"  # they come with their outputs
 nb_merge_streams = True
+suppress_warnings = ["misc.highlighting_failure"]  # commands of notebooks are no Python
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_dmath_double_inline = True
 
@@ -31,14 +32,17 @@ html_js_files = ["site.js", ("recorded.js", {"defer": "defer"})]
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_copyright = False
 
 html_math_renderer = "mathml"
+WRITTEN_OUT = {"\\|": "‖", "\\arg": "arg"}  # what the converter leaves as it is
 log = logging.getLogger(__name__)
 
 
 def mathml(node, display):
     """A formula as browsers draw it by themselves."""
-    source = node.astext().replace("\\arg", "\\operatorname{arg}")
-    made = convert(source, display=display)
+    made = convert(node.astext(), display=display)
+    for command, text in WRITTEN_OUT.items():
+        made = made.replace(f">{command}<", f">{text}<")
     if "\\" in made:
+        source = node.astext()
         log.warning("a formula with a command that is not known: %s", source, location=node)
     return made
 

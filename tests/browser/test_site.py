@@ -22,7 +22,7 @@ FIRST = [
         "from labkit.landscapes import surface_descent as m\nfrom widgets import Explorer\n"
         "Explorer(m.example(), m.views, say=m.say, steps=60)"
     ),
-    new_markdown_cell('<a id="F004"></a>\n\n## A section of a paper'),
+    new_markdown_cell('<a id="F004"></a>\n<a id="F005"></a>\n<a id="F006"></a>\n\n## Three papers'),
 ]
 SECOND = [
     new_markdown_cell("# Second page\n\nBack to [the first](00_start_here.ipynb), with zebras."),
@@ -74,6 +74,10 @@ def reader(lab):
     """`reader(theme, width)` is a page; at the end nothing in it may have gone wrong."""
     wrong, contexts = [], []
 
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # as when a page is left while it loads
+            wrong.append(f"{request.url}: {request.failure}")
+
     def open_page(theme="light", width=1000):
         context = lab.browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme
@@ -81,7 +85,7 @@ def reader(lab):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("requestfailed", lambda r: wrong.append(f"{r.url}: {r.failure}"))
+        page.on("requestfailed", failed)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
         return page
