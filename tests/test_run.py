@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import rewriter
 from jax.test_util import check_grads
 
 from labkit import loop as heart
@@ -202,6 +203,36 @@ def test_more_steps_than_there_can_be_end_with_the_last():
     assert far.steps[: int(far.rows)].tolist() == [FOREVER]
 
 
+@pytest.mark.parametrize("asked", [1, 3])
+@pytest.mark.parametrize("walker", [WALK, replace(WALK, {"stop": 27}), rewriter.Addition(9.0, 9.0)])
+def test_walking_between_rows_changes_nothing_that_is_seen(walker, asked):
+    walked, pieces = Run(walker, 41, every=asked, limit=2), 0
+    while not walked.finished:
+        while walked.walk(5):
+            pieces += 1
+            assert walked.step < min(walked.next, walked.end)
+        walked.advance(1)
+    assert pieces > 0
+    assert_same(walked.record, run(walker, 41, every=asked, limit=2))
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_a_knob_that_is_turned_between_rows_can_be_turned_there_again(limit):
+    by_hand = Run(WALK, 60, every=2, limit=3)
+    by_hand.advance(5)
+    assert by_hand.every > 4
+    assert by_hand.walk(3)
+    assert by_hand.step % by_hand.every
+    by_hand.turn(replace(by_hand.given, {"rate": 0.5}))
+    by_hand.advance(99)
+    record = by_hand.record
+    again = run(WALK, 60, every=2, limit=limit, turns=record.meta["turns"])
+    np.testing.assert_array_equal(record.last("x"), again.last("x"))
+    assert again.meta["turns"] == record.meta["turns"]
+    if limit:
+        assert_same(again, record)
+
+
 # ------------------------------------------------------------------ ends
 
 
@@ -328,6 +359,57 @@ def test_a_knob_that_is_turned_in_mid_run_is_used_from_the_next_step_on():
     x = walk.record["x"]
     np.testing.assert_array_equal(x[:5], run(WALK, 4)["x"])
     np.testing.assert_array_equal(x[5:], np.broadcast_to(x[4], (4, 2)))
+
+
+TURNS = [(3, {"rate": 0.5}), (6, {"rate": 1.0, "noise": 0.0})]
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+@pytest.mark.parametrize("chunk", [1, 3, None])
+def test_turns_on_the_way_are_those_of_a_hand(every, chunk):
+    by_hand = Run(WALK, 13, every=every)
+    for step, changes in TURNS:
+        while by_hand.next == 0 or by_hand.step < step:
+            by_hand.advance(1)
+        by_hand.turn(replace(by_hand.given, changes))
+    by_hand.advance(99)
+    *_, record = stream(WALK, 13, every=every, chunk=chunk, turns=TURNS[::-1])
+    assert_same(record, by_hand.record)
+    assert record.events == by_hand.record.events
+    assert record.events[-1].sentence == "rate = 1, noise = 0"
+
+
+def test_a_record_tells_how_it_was_made():
+    record = run(WALK, 300, limit=40, every=2, turns=TURNS)
+    meta = record.meta
+    again = replace(WALK, meta["fields"])
+    turns = [tuple(turn) for turn in meta["turns"]]
+    assert_same(record, run(again, 300, limit=40, every=meta["every"], turns=turns))
+    assert meta["turns"][1] == [6, {"rate": 1.0, "noise": 0.0}]
+    assert meta["fields"]["rate"] == 0.9
+
+
+def test_a_turn_at_the_start_comes_after_the_start_was_seen():
+    record = run(WALK, 3, turns=[(0, {"rate": 0.5})])
+    np.testing.assert_array_equal(record["x"], run(replace(WALK, {"rate": 0.5}), 3)["x"])
+    assert record.meta["fields"]["rate"] == 0.9
+    assert record.meta["turns"] == [[0, {"rate": 0.5}]]
+
+
+def test_what_is_turned_before_the_start_was_seen_is_the_start():
+    walk = Run(WALK, 3)
+    walk.compile()
+    walk.turn(replace(WALK, {"start": [5.0, 5.0]}))
+    walk.advance(9)
+    assert_same(walk.record, run(replace(WALK, {"start": [5.0, 5.0]}), 3))
+    assert "turns" not in walk.record.meta
+
+
+def test_a_turn_that_would_be_refused_is_refused_before_the_run():
+    with pytest.raises(ValueError, match="rate = nan is refused"):
+        run(WALK, 8, turns=[(5, {"rate": np.nan})])
+    with pytest.raises(KeyError, match="speed"):
+        run(WALK, 8, turns=[(5, {"speed": 1.0})])
 
 
 def test_a_turn_that_is_refused_changes_nothing():

@@ -9,6 +9,7 @@ begins a new one.
 """
 
 import html
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,13 +21,18 @@ from labkit.method import Method, check, fields, resolve
 from labkit.record import Record
 from labkit.render.plotly import Spec, spec
 from labkit.render.text import describe
-from labkit.run import blank
+from labkit.run import blank, plain_value
 from labkit.views import Panel, Points, View
+from widgets import cells, code
 from widgets.controls import Controls
 from widgets.gestures import Edit, edited
+from widgets.ghost import Ghost
 from widgets.live_view import LiveView, hear_at_once
 from widgets.player import Player, told
 from widgets.scrubber import Scrubber
+
+
+NARROW = {"description_width": "3em"}  # of a control's label
 
 
 class Explorer(ipywidgets.VBox):
@@ -37,6 +43,9 @@ class Explorer(ipywidgets.VBox):
     rows, `limit` after how many rows the record thins itself, `pace` how many rows a second
     are seen at most (None: as many as there can be).  Where `pause(record)` gives a sentence
     the run waits and says it, until Step or Play.
+
+    `source` is the expression of the method that `code` begins with: what was written as the first
+    argument, unless that is said here.
 
     Raises ValueError when the method is refused.
     """
@@ -53,40 +62,49 @@ class Explorer(ipywidgets.VBox):
         limit: int = 1000,
         pace: float | None = 60.0,
         pause: Callable[[Record], str] | None = None,
+        source: str = "",
     ):
         check(method)
-        _close_former(self)
+        cells.close_former(self)
+        self._source = source or code.first_argument(sys._getframe(1)) or "method"
+        self._given = {name: plain_value(f.value) for name, f in fields(method).items()}
         self._views, self._say = list(views), say
         self._drawing, self._editing = threading.RLock(), threading.RLock()
         self._refusal = ""  # what was last asked for and refused
         options = {"steps": steps, "every": every, "seed": seed, "limit": limit, "pace": pace}
         options["pause"] = pause
         self.player = Player(method, self._show, lambda: self.view.ready(), **options)
+        self._ghost = Ghost(self._views)
+        self._ghost.button.observe(lambda _: self._redraw(), "value")
         self._panels, self._words = self._first_panels(method), "nothing has run yet"
         self.view = LiveView(self._spec(LiveView.page_theme, None), self._words)
         self._controls = Controls(fields(method), self.turn)
         self._play = _button("Play", "play", "go on, or start again", self._toggle)
         self._step = _button("Step", "step-forward", "see one row more", self.step)
         self._reset = _button("Reset", "undo", "back to the start", self.reset)
-        narrow = {"layout": {"width": "9em"}, "style": {"description_width": "3em"}}
-        self._seed = ipywidgets.IntText(seed, description="seed", **narrow)
+        self._seed = ipywidgets.IntText(
+            seed, description="seed", layout={"width": "9em"}, style=NARROW
+        )
         self._seed.observe(lambda change: self.reset(change["new"]), "value")
         self._scrubber = Scrubber(self._look_back)
+        self._copy = _button("Code", "copy", "the line of Python that makes this run", self.copy)
+        self._line = ipywidgets.Text(
+            description="code", layout={"width": "100%", "display": "none"}, style=NARROW
+        )
         self._status = ipywidgets.HTML("ready")
         self._status.add_class("labkit-status")
-        for button in (self._play, self._step, self._reset):
+        buttons = [self._play, self._step, self._reset, self._copy]
+        for button in buttons:
             button.add_class("labkit-" + button.description.lower())
         wrap = {"flex_flow": "row wrap", "align_items": "center"}
         # A sweep is seen whole: its rows are no past.
         back = [] if self.player.sweeps else [self._scrubber.slider]
-        shown = [self._play, self._step, self._reset, self._seed, *back, self._status]
+        shown = [*buttons[:3], self._seed, *back, self._ghost.button, self._copy, self._status]
         row = ipywidgets.HBox(shown, layout=wrap)
         knobs = ipywidgets.Box(list(self._controls.widgets.values()), layout=wrap)
-        super().__init__([row, knobs, self.view])
+        super().__init__([row, self._line, knobs, self.view])
         self.add_class("labkit-explorer")
-        hear_at_once(
-            self._play, self._step, self._reset, self._seed, *self._controls.boxes(), *back
-        )
+        hear_at_once(*buttons, self._seed, self._ghost.button, *self._controls.boxes(), *back)
         self.view.on_edit(self._edited)
         self.view.observe(lambda _: self._redraw(), ["theme", "width"])
         self.player.begin()
@@ -105,6 +123,17 @@ class Explorer(ipywidgets.VBox):
     def status(self) -> str:
         """What stands beside the buttons."""
         return " - ".join(filter(None, [self._refusal, self.player.status]))
+
+    @property
+    def code(self) -> str:
+        """The line of Python that makes the present run as far as it has gone, turns included."""
+        return code.line(self.record, self._source, self._given, self.player.limit)
+
+    def copy(self) -> None:
+        """Show the line of Python, and put it on the clipboard where the page may."""
+        self._line.value = self.code
+        self._line.layout.display = None
+        self.view.copy(self._line.value)
 
     def play(self) -> None:
         """Start, or go on."""
@@ -125,6 +154,7 @@ class Explorer(ipywidgets.VBox):
     def reset(self, seed: int | None = None) -> None:
         """Back to the start, with another seed when one is given."""
         self._forget()
+        self._ghost.leave(self.record, self.player.shown)
         self.player.reset(seed)
         self._seed.value = self.player.seed
 
@@ -132,8 +162,11 @@ class Explorer(ipywidgets.VBox):
         """Set fields, as their controls do.  What is refused is said in the widget."""
         try:
             self._scrubber.release()
-            self.player.turn({**(changes or {}), **more})
+            before, shown = self.record, self.player.shown
+            if self.player.turn({**(changes or {}), **more}):
+                self._ghost.leave(before, shown)
             self._refusal = ""
+            self._hide_code()
         except (ValueError, KeyError) as error:
             self._refusal = str(error)
         self._controls.show(fields(self.method))
@@ -160,6 +193,12 @@ class Explorer(ipywidgets.VBox):
         """What was refused, and the row that was looked back at."""
         self._refusal = ""
         self._scrubber.release()
+        self._hide_code()
+
+    def _hide_code(self) -> None:
+        """It tells of a run that is over."""
+        if self._line.layout.display is None:
+            self._line.layout.display = "none"
 
     def _look_back(self) -> None:
         """A person moved the scrubber: the run stops, and what it had seen by then is drawn."""
@@ -195,6 +234,7 @@ class Explorer(ipywidgets.VBox):
     def _mark(self) -> None:
         """Say how things stand; what was refused stays until something is accepted."""
         going = self.player.playing
+        self.view.say_progress(self.player.progress)
         name, icon = ("Stop", "stop") if going else ("Play", "play")
         if self._play.description != name:
             with self._play.hold_sync():  # one message, not two
@@ -207,7 +247,7 @@ class Explorer(ipywidgets.VBox):
             self._status.value = said
 
     def _spec(self, theme: str, width: float | None) -> Spec:
-        return spec(self._panels, theme, width)
+        return spec(self._ghost.behind(self._panels), theme, width)
 
     def _first_panels(self, method: Method) -> list[Panel]:
         """Axes without anything on them, before there is a first row."""
@@ -242,30 +282,3 @@ def _close(part: ipywidgets.Widget) -> None:
         if each is not None:
             _close(each)
     part.close()
-
-
-_by_cell: dict[str, tuple[str, list[Explorer]]] = {}
-
-
-def _close_former(explorer: Explorer) -> None:
-    """Close the widgets that an earlier execution of the same cell made."""
-    cell, execution = _cell()
-    if cell is None:
-        return
-    earlier, explorers = _by_cell.get(cell, ("", []))
-    if earlier != execution:
-        for old in explorers:
-            old.close()
-        explorers = []
-    _by_cell[cell] = (execution, [*explorers, explorer])
-
-
-def _cell() -> tuple[str | None, str]:
-    """The notebook cell that is running, and which execution of it this is."""
-    try:
-        from IPython import get_ipython
-
-        parent = get_ipython().get_parent()
-        return parent["metadata"].get("cellId"), parent["header"]["msg_id"]
-    except (ImportError, AttributeError, KeyError):
-        return None, ""

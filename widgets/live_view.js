@@ -25,6 +25,17 @@ const STYLE = `
 .labkit-live .labkit-spoken {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
 }
+.labkit-live .labkit-progress { height: 3px; overflow: hidden; }
+.labkit-live .labkit-progress div {
+  height: 100%; width: 0; background: var(--jp-brand-color1, #0072b2);
+}
+.labkit-live .labkit-progress.labkit-busy div {
+  width: 30%; animation: labkit-busy 1.2s ease-in-out infinite alternate;
+}
+@keyframes labkit-busy { to { margin-left: 70%; } }
+@media (prefers-reduced-motion: reduce) {
+  .labkit-live .labkit-progress.labkit-busy div { animation: none; width: 100%; opacity: 0.5; }
+}
 .labkit-live .labkit-ring {
   position: absolute; width: 22px; height: 22px; margin: -13px 0 0 -13px; border-radius: 50%;
   border: 2px solid var(--jp-brand-color1, #0072b2); pointer-events: none; display: none;
@@ -33,6 +44,7 @@ const STYLE = `
   position: absolute; height: 0; border-top: 2px dashed var(--jp-brand-color1, #0072b2);
   transform-origin: 0 0; pointer-events: none; display: none;
 }
+.labkit-live.labkit-ended > .labkit-progress { display: none; }
 .labkit-live.labkit-ended > .labkit-box, .labkit-live.labkit-ended > .labkit-words,
 .labkit-explorer:has(.labkit-ended) > :not(.labkit-ended) { opacity: 0.4; pointer-events: none; }
 .labkit-live.labkit-near .draglayer * { cursor: grab !important; }
@@ -121,6 +133,7 @@ function makeStore() {
     texts: new Map(), // path -> {path, value, seq}
     words: "",
     label: "",
+    progress: null, // share of the run that is done, -1 while it compiles
     look: { theme: "", width: 0 }, // as last reported
     ended: false, // the kernel
     views: new Set(),
@@ -147,7 +160,8 @@ function accept(store, head, buffers) {
   for (const [path, value] of Object.entries(head.texts)) {
     store.texts.set(path, { path, value, seq });
   }
-  Object.assign(store, { seq, words: head.words, label: head.label });
+  const { words, label, progress } = head;
+  Object.assign(store, { seq, words, label, progress });
   for (const view of store.views) view.draw();
   return Boolean(whole) || next;
 }
@@ -172,6 +186,11 @@ function follow(model, store, signal) {
     shared.came.dispatchEvent(new Event("bytes"));
   };
   const listen = (head, buffers) => {
+    if (head.kind === "copy") copy(head.text);
+    if (head.kind === "progress") {
+      store.progress = head.share;
+      for (const view of store.views) view.progress();
+    }
     if (head.kind === "library" && head.to === shared.page && !shared.bytes) bring(buffers[0]);
     if (head.kind === "frame" && !accept(store, head, buffers)) hello(0);
   };
@@ -207,6 +226,11 @@ function end(store) {
   for (const view of store.views) view.end();
 }
 
+/** Put a text on the clipboard, where the browser lets this page: it stands in a box as well. */
+function copy(text) {
+  if (document.hasFocus()) navigator.clipboard?.writeText(text).catch(() => {});
+}
+
 /** Tell the kernel how the page looks, when that is news. */
 function report(model, store, width = store.look.width) {
   const light = document.body.dataset.jpThemeLight; // JupyterLab's own, where there is one
@@ -228,6 +252,8 @@ function show(model, el, store, signal) {
     return part;
   };
   const style = Object.assign(document.createElement("style"), { textContent: STYLE });
+  const bar = make("labkit-progress", { role: "progressbar", "aria-label": "progress of the run" });
+  bar.append(make(""));
   const box = make("labkit-box"); // the figure's corner: ring and line are placed from it
   let figure = make("labkit-figure");
   const ring = make("labkit-ring");
@@ -241,7 +267,7 @@ function show(model, el, store, signal) {
   box.append(figure, ring, line);
   el.classList.add("labkit-live");
   el.setAttribute("role", "group"); // not "img", which would hide the buttons of the figure
-  el.replaceChildren(style, note, box, words, spoken);
+  el.replaceChildren(style, note, bar, box, words, spoken);
   el.__frames = 0;
   note.textContent = "Drawing the figure …";
   figure.style.minHeight = `${store.structure?.layout.height ?? 0}px`; // or the page would jump
@@ -261,6 +287,16 @@ function show(model, el, store, signal) {
     el.setAttribute("aria-label", store.label);
     clearTimeout(speech);
     speech = setTimeout(() => (spoken.textContent = store.words), REST);
+  };
+
+  const progress = () => {
+    const share = store.progress;
+    const busy = share === -1;
+    bar.style.visibility = share === null ? "hidden" : "";
+    bar.classList.toggle("labkit-busy", busy);
+    bar.firstChild.style.width = busy ? "" : `${100 * (share ?? 0)}%`;
+    if (busy || share === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", Math.round(100 * share));
   };
 
   const hidden = () => !el.isConnected || !el.clientWidth;
@@ -318,6 +354,7 @@ function show(model, el, store, signal) {
 
   const draw = async () => {
     speak();
+    progress();
     if (busy || !plotly) return;
     busy = true;
     for (let now = due(); now; now = due()) {
@@ -383,7 +420,8 @@ function show(model, el, store, signal) {
     el.classList.add("labkit-ended");
     tell("");
   };
-  const view = { draw, end: over };
+  const view = { draw, progress, end: over };
+  progress();
   store.views.add(view);
   if (store.ended) over();
   signal.addEventListener("abort", () => {

@@ -55,6 +55,7 @@ class LiveView(anywidget.AnyWidget):
     def __init__(self, spec: Spec, words: str = ""):
         self._lock = threading.RLock()
         self._seq, self._acked, self._over = 1, 0, False
+        self._progress: float | None = None
         self._heard = self._pushed = time.monotonic()
         self._served: dict[str, float] = {}
         self._edits: list[Callable[[Edit], None]] = []
@@ -101,6 +102,18 @@ class LiveView(anywidget.AnyWidget):
             silent = now - self._heard >= SILENCE and now - self._pushed >= pulse
             return over < 0 or silent
 
+    def say_progress(self, share: float | None) -> None:
+        """Show how much of the run is done (-1: nobody can say; None: nothing is under way)."""
+        coarse = None if share is None else round(share, 2)
+        with self._lock:
+            if coarse != self._progress and not self._over:
+                self._progress = coarse
+                self.send({"kind": "progress", "share": coarse})
+
+    def copy(self, text: str) -> None:
+        """Put a text on the clipboard of the page that a person is at, if its browser lets us."""
+        self.send({"kind": "copy", "text": text})
+
     def on_edit(self, callback: Callable[[Edit], None]) -> None:
         """Call this with what a hand does to the figure, while it does it."""
         self._edits.append(callback)
@@ -124,7 +137,7 @@ class LiveView(anywidget.AnyWidget):
     def _frame(self, arrays: dict, texts: dict, **more: Any) -> tuple[dict, list[bytes]]:
         listed = [[trace, attribute, shape] for (trace, attribute), (shape, _) in arrays.items()]
         head = {"kind": "frame", "seq": self._seq, "words": self._words, "label": self._label}
-        head |= {"arrays": listed, "texts": texts}
+        head |= {"arrays": listed, "texts": texts, "progress": self._progress}
         return head | more, [data for _, data in arrays.values()]
 
     def _whole(self, page: str = "") -> tuple[dict, list[bytes]]:

@@ -72,7 +72,8 @@ class Player:
         self._run, self._number, self._given = self._new_run(), 0, method
         self._compiled: set[Any] = set()
         self._compiling: set[Any] = set()
-        self._rate, self._due = 0.0, 0.0  # rows a second, and when the next picture is due
+        self._speed, self._due = 0.0, 0.0  # steps a second, and when the next picture is due
+        self._news = False  # rows that were not yet shown
         self._next = 0.0  # when the next row is due
         self._touched = threading.Event()
         scheduler.open(self)
@@ -101,6 +102,22 @@ class Player:
             ended = events and events[-1].step == self._run.step  # not a knob turned before
             return events[-1].sentence if ended else "finished"
         return "stopped" if self._held else "ready"
+
+    @property
+    def progress(self) -> float | None:
+        """The share of the run that is done, -1 while it compiles, None at rest or without end."""
+        if not self._rows:
+            return None
+        if jax.tree.structure(self.method) in self._compiling:
+            return -1.0
+        if self.sweeps or self._run.end >= ENDLESS:
+            return None
+        return self._run.step / max(self._run.end, 1)
+
+    @property
+    def shown(self) -> bool:
+        """Whether more than the opening rows were seen: something to compare with."""
+        return self.sweeps or self._run.finished or len(self.record) > self.opening
 
     def begin(self) -> None:
         """See the first rows, or the whole of a sweep."""
@@ -136,10 +153,10 @@ class Player:
             self._held = False
         self._touch()
 
-    def turn(self, changes: Mapping[str, Any]) -> None:
+    def turn(self, changes: Mapping[str, Any]) -> bool:
         """Set fields by name: live knobs while the run goes on, others from its start.
 
-        It plays afterwards, unless it was stopped by hand.
+        It plays afterwards, unless it was stopped by hand.  Returns whether it starts again.
         """
         with self._lock:
             changes = resolve(self.method, changes)
@@ -154,12 +171,8 @@ class Player:
             self.method = method
             rows = (self.opening if anew else 0) if self._held else math.inf
             self._want(rows, anew)
-            if not anew:
-                says = ", ".join(
-                    f"{known[name].label} = {_short(v)}" for name, v in changes.items()
-                )
-                self._run.recorder.note(self._run.step, says)
         self._touch()
+        return anew
 
     def close(self) -> None:
         """No slice, and no picture, from now on."""
@@ -202,15 +215,19 @@ class Player:
         early = self._next - time.perf_counter()
         if early > 0 and self._touched.wait(min(early, FRAME)) | (early > FRAME):
             return True  # touched, or too early still: others may have work meanwhile
-        began = time.perf_counter()
+        began, before = time.perf_counter(), run.step
         self._next = began
+        steps = self._speed * SLICE
         # No more than thins the record once: a row after that takes twice the time.
-        most = self._rate * SLICE, self.pace * FRAME, self.limit / 2
+        most = steps / run.every, self.pace * FRAME, self.limit / 2
         few = 1 if self._pause else int(min(rows, *(max(1, few) for few in most)))
-        seen = run.advance(few)
-        why = self._pause(run.record) if self._pause else ""
-        took = time.perf_counter() - began
-        self._rate = seen / max(took, 1e-6)
+        # The rows of a long run lie far apart: then a slice ends between them.
+        walked = run.next - before > 2 * steps and run.walk(steps)
+        seen = 0 if walked else run.advance(few)
+        why = self._pause(run.record) if self._pause and seen else ""
+        if run.step > before:
+            self._speed = (run.step - before) / max(time.perf_counter() - began, 1e-6)
+        self._news |= seen > 0
         self._next = began + seen / self.pace
         with self._lock:
             if self._wanted != wanted:
@@ -224,8 +241,8 @@ class Player:
             more = self._rows > 0
         if not more:
             return self._end()
-        if time.monotonic() >= self._due and self._ready():
-            self._due = time.monotonic() + FRAME
+        if self._news and time.monotonic() >= self._due and self._ready():
+            self._news, self._due = False, time.monotonic() + FRAME
             self._show(run.record, self.status)
         return True
 
@@ -288,10 +305,3 @@ def told(error: Exception) -> str:
     file = Path(at.filename).name if at and Path(at.filename).exists() else "a cell"
     place = f" (in {at.name}, line {at.lineno} of {file})" if at else ""
     return f"{type(error).__name__}: {error}{place}"
-
-
-def _short(value: Any) -> str:
-    """A value as one says it."""
-    if isinstance(value, str) or np.ndim(value):
-        return str(value)
-    return f"{value:.4g}"

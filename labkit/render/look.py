@@ -51,6 +51,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "cross", "star")
 PATTERNS = ("", "/", "x", "\\", ".")  # of bars, where a panel has several kinds
 
+GHOST = "ghost of "  # before a role: what it was in a former run, in grey
+
 # In order: "central flow loss" is drawn as the central flow, not as a loss.
 ROLES = {
     "ghost": ("ghost", "solid", "circle"),
@@ -144,9 +146,14 @@ def role_of(mark: Any, index: int) -> str:
 def styles(roles: Iterable[str], theme: Theme) -> dict[str, Style]:
     """The style of each role of one panel: fixed where the role is known, else the next free."""
     roles, chosen = list(dict.fromkeys(roles)), {}
-    for role in sorted(roles, key=_rank):  # those that match best choose first
+    present = [role for role in roles if not role.startswith(GHOST)]
+    for role in sorted(present, key=_rank):  # those that match best choose first
         style = _known(role, theme)
         chosen[role] = _free(style, list(chosen.values()))
+    plain = Style(theme.ghost, "solid", "circle")
+    for role in roles:
+        if role.startswith(GHOST):
+            chosen[role] = chosen.get(role[len(GHOST) :], plain)._replace(color=theme.ghost)
     return {role: chosen[role] for role in roles}
 
 

@@ -13,7 +13,7 @@ import pytest
 import rewriter
 from ipywidgets.widgets.widget import _instances
 
-import widgets.explorer
+import widgets.cells
 from labkit import Descent, Momentum, Sgd, chain, choice, knob, method, replace, run, size
 from labkit.dynamics import edge_of_stability
 from labkit.landscapes import surface_descent
@@ -350,6 +350,88 @@ def test_a_sweep_has_no_past_to_look_back_at(explore):
     assert "look back" not in [getattr(w, "description", "") for w in parts(explorer)]
 
 
+def drawn_curves(explorer):
+    """Length of each curve that is drawn in the first panel, ghosts first."""
+    arrays = explorer._spec("light", None).arrays
+    return [np.isfinite(values).sum() for (_, name), values in arrays.items() if name == "y"]
+
+
+def test_the_run_before_stays_behind_in_grey_until_its_button_is_released(explore):
+    explorer = explore(surface_descent.example(), [lines("loss")], steps=40)
+    comes_to_rest(explorer)
+    assert drawn_curves(explorer) == [0, 12]
+    explorer.play()
+    until(explorer, lambda: explorer.status == "finished")
+    explorer.reset()
+    comes_to_rest(explorer)
+    assert drawn_curves(explorer) == [41, 12]
+    control(explorer, "Ghost").value = False
+    assert drawn_curves(explorer) == [12]
+
+
+def test_a_live_knob_leaves_no_ghost_for_the_run_goes_on(explore):
+    explorer = explore(HEAVY, [lines("loss")], steps=10**6)
+    explorer.play()
+    until(explorer, lambda: len(explorer.record) > 20)
+    explorer.turn(lr=0.05)
+    assert drawn_curves(explorer)[0] == 0
+
+
+def test_the_code_makes_the_run_again_with_all_that_was_turned(explore):
+    explorer = explore(WATCHED, [lines("loss")], source="start", seed=2)
+    comes_to_rest(explorer)
+    explorer.turn(lr=0.5)
+    until(explorer, lambda: len(explorer.record) > 30)
+    explorer.turn(lr=0.2)
+    until(explorer, lambda: len(explorer.record) > 60)
+    explorer.stop()
+    comes_to_rest(explorer)
+    control(explorer, "Code").click()
+    said = control(explorer, "code").value
+    space = {"start": WATCHED}
+    exec(said, space)
+    np.testing.assert_array_equal(space["record"].steps, explorer.record.steps)
+    np.testing.assert_allclose(space["record"]["loss"], explorer.record["loss"], rtol=1e-6)
+    assert "turns=[(" in said
+
+
+def test_the_code_is_shown_until_it_tells_of_a_run_that_is_over(explore):
+    explorer = explore(HEAVY, [lines("loss")])
+    comes_to_rest(explorer)
+    sent = frames(explorer)
+    shown = lambda: control(explorer, "code").layout.display is None
+    assert not shown()
+    control(explorer, "Code").click()
+    assert shown()
+    assert {"kind": "copy", "text": explorer.code} in sent
+    explorer.turn(lr=0.2)
+    assert not shown()
+
+
+def test_how_far_a_run_is_goes_to_the_page(explore):
+    explorer = explore(HEAVY, [lines("loss")], steps=200, pace=400.0)
+    comes_to_rest(explorer)
+    sent, explorer.view.ready = frames(explorer), lambda: True
+    explorer.play()
+    until(explorer, lambda: explorer.status == "finished")
+    comes_to_rest(explorer)
+    shares = [head["share"] for head in sent if head["kind"] == "progress"]
+    assert shares[-1] is None  # nothing is under way any more
+    assert all(0 <= share <= 1 for share in shares[:-1])
+    assert shares[:-1] == sorted(shares[:-1])
+    assert len(shares) > 3
+
+
+def test_a_compilation_shows_that_nobody_knows_how_long_it_takes(explore):
+    explorer = explore(EveryKind(), [lines("state")])
+    comes_to_rest(explorer)
+    sent = frames(explorer)
+    explorer.turn(rounds=7)
+    comes_to_rest(explorer)
+    assert -1.0 in [head["share"] for head in sent if head["kind"] == "progress"]
+    assert explorer.player.progress is None
+
+
 def test_another_seed_is_another_run(explore):
     explorer = explore(WATCHED, [lines("loss")])
     comes_to_rest(explorer)
@@ -458,7 +540,7 @@ def test_thirty_explorers_opened_and_closed_leave_no_thread_and_no_widget():
 
 def test_a_cell_that_runs_again_closes_what_it_made_before(monkeypatch):
     execution = ["first"]
-    monkeypatch.setattr(widgets.explorer, "_cell", lambda: ("a cell", execution[0]))
+    monkeypatch.setattr(widgets.cells, "_cell", lambda: ("a cell", execution[0]))
     one, two = Explorer(HEAVY, []), Explorer(HEAVY, [])
     execution[0] = "second"
     three = Explorer(HEAVY, [])

@@ -305,5 +305,5 @@ def test_without_plotly_the_view_says_what_to_install(monkeypatch):
 
 def test_the_script_stays_small_for_each_view_stores_it_and_names_no_server():
     script = LiveView._esm
-    assert len(script) < 25_000
+    assert len(script) < 40_000
     assert "http" not in script
