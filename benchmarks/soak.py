@@ -32,7 +32,7 @@ from page import Page
 
 MOST = 50.0  # MB that may be added
 DRAG = 10  # moves
-PRESSES = ("Play", "Play", "Step", "Reset")  # Play is Stop while it plays
+PRESSES = ("Play", "Play", "Step", "Reset", "Code")  # Play is Stop while it plays
 SLIDERS = ("FloatSliderModel", "FloatLogSliderModel", "FloatTextModel")
 
 SETUP = """
@@ -112,7 +112,7 @@ class Hand:
         self.sliders = named(*SLIDERS)
         self.stepped, self.chosen = named("BoundedIntTextModel"), named("DropdownModel")
         self.first = {part: page.models[part]["value"] for part in self.stepped}
-        (self.seed,) = named("IntTextModel")
+        (self.seed,), self.ghost = named("IntTextModel"), named("ToggleButtonModel")
         self.scrubber = next(iter(named("IntSliderModel")), None)
         (self.status,) = named("HTMLModel")
 
@@ -160,9 +160,9 @@ class Hand:
         return [index], [float(at + self.lot.gauss(0.0, 0.1)) for at in place]
 
     def press(self) -> None:
-        """A button, a seed, a size, a choice, an earlier row, another theme."""
+        """A button, a seed, a size, a choice, an earlier row, the run before, another theme."""
         page, lot = self.page, self.lot
-        what = lot.choice([*PRESSES, "seed", "size", "choice", "back", "theme"])
+        what = lot.choice([*PRESSES, "seed", "size", "choice", "back", "ghost", "theme"])
         if what in self.buttons:
             page.click(self.buttons[what])
         elif what == "seed":
@@ -174,6 +174,8 @@ class Hand:
             page.set(lot.choice(self.chosen), index=lot.randrange(2))
         elif what == "back" and self.scrubber and not page.models[self.scrubber]["disabled"]:
             page.set(self.scrubber, value=lot.randint(0, page.models[self.scrubber]["max"]))
+        elif what == "ghost" and self.ghost:
+            page.set(self.ghost[0], value=lot.random() < 0.5)
         elif what == "theme":
             theme = lot.choice(["light", "dark"])
             page.say(self.view, kind="look", theme=theme, width=lot.choice([500, 800]))
@@ -244,6 +246,7 @@ def soak(
             go(moves * part // (samples + 2), part / (samples + 2))
             seen.append(sampled(page))
         took = (time.monotonic() - began) / 60
+        page.leave()
         page.execute("[explorer.close() for explorer in shown]; shown.clear(); hand = None")
         named = lambda: [t for t in sampled(page).threads if t.startswith("labkit")]
         page.wait_until(lambda: not named(), "the threads of the widgets end")

@@ -52,7 +52,8 @@ class Run:
             raise refusal(
                 "state of after", None, "a whole record of a run, not loaded or cut short"
             )
-        self.every, self.probes = min(int(every), FOREVER), tuple((probes or {}).items())
+        self.every = self.asked = min(int(every), FOREVER)  # the first grows as the record thins
+        self.probes = tuple((probes or {}).items())
         seed = int(key) if isinstance(key, int | np.integer) else None
         made = {"labkit": version("labkit"), "key": seed, "every": self.every, "steps": int(steps)}
         self.recorder = Recorder(limit, {"method": type(method).__name__, **made})
@@ -122,13 +123,36 @@ class Run:
             seen += self._host_row() if self.host else self._rows(few)
         return seen
 
+    def walk(self, steps: float) -> bool:
+        """Go about `steps` steps towards the next row, and see nothing; whether it went at all.
+
+        For where rows lie too far apart to wait for.  It stops short of the row, and where there
+        would be one at the stride that was asked for, so that knobs turned there can be again.
+        """
+        most = min(self.step + max(int(steps), self.asked), min(self.next, self.end) - 1)
+        before, few = self.step, most // self.asked * self.asked - self.step
+        if few < 1:
+            return False
+        self.start()
+        if self.host:
+            self._host_steps(self.step + few)
+        else:
+            span = Span(self.step, 1, few, few, self.end)._asdict()
+            out = advance(self.method, self.state, self.key, **span, probes=self.probes)
+            self.state, self.step = out.state, int(out.step)
+        return self.step > before
+
     def _rows_to_a_turn(self) -> float:
         """How many rows to go with the knobs as they are; those whose turn has come are turned."""
-        while self._turns and self._turns[0][0] <= self.step < self.next:
+        # Where there is, or would be without a limit, a row at that step or right after it.
+        due = lambda: -(-self._turns[0][0] // self.asked) * self.asked
+        while self._turns and self.step < self.next:
+            if self.step < due() < self.next:
+                self.walk(due() - self.step)
+            if self.step < due():
+                break
             self.turn(replace(self.given, self._turns.pop(0)[1]))
-        if not self._turns:
-            return math.inf
-        return max(0, -(-(self._turns[0][0] - self.next) // self.every)) + 1
+        return max(0, (due() - self.next) // self.every) + 1 if self._turns else math.inf
 
     def _stride(self) -> int:
         """The next step that is a multiple of the stride."""
@@ -156,16 +180,20 @@ class Run:
             seen = jax.tree.map(rows, out.seen)
             self._keep(rows(out.steps), seen, bool(out.done), bool(out.finite))
 
-    def _host_row(self) -> int:
+    def _host_steps(self, target: int) -> bool:
+        """Go to a step, or to where the method is done; whether it is."""
         is_done = getattr(self.method, "done", lambda state: False)
-        target = min(self.next, self.end)
         while self.step < target and not is_done(self.state):
             self.state = self.method.step(self.state, jr.fold_in(self.key, self.step))
             self.step += 1
+        return bool(is_done(self.state))
+
+    def _host_row(self) -> int:
+        done = self._host_steps(min(self.next, self.end))
         seen = dict(self.method.observe(self.state))
         seen |= {name: probe(self.state) for name, probe in self.probes}
         finite = all(all_finite(value) for value in seen.values())
-        self._keep(np.array([self.step]), one_row(seen), bool(is_done(self.state)), finite)
+        self._keep(np.array([self.step]), one_row(seen), done, finite)
         return 1
 
     def _keep(self, steps: np.ndarray, seen: Mapping[str, Any], done: bool, finite: bool) -> None:

@@ -143,16 +143,9 @@ class Page:
     def leave(self) -> None:
         """Close every page: nothing that comes is heard, or answered, from now on."""
         self.here = False
-
-    def come(self) -> None:
-        """A fresh page opens, knows the widgets, and asks each view for its picture."""
-        self.names = [f"{name}, anew" for name in self.names]
-        for view in self.figures:
-            self.figures[view] = [Figure(name) for name in self.names]
-        self.here = True
-        for view, figures in self.figures.items():
-            for figure in figures:
-                self.say(view, figure.page, kind="hello", seq=0)
+        time.sleep(2 * PAINT)  # for the draw that is under way
+        for view in list(self.figures):
+            self.say(view, kind="drawn", seq=0)  # which is heard after all that was said before
 
     # What the kernel says is heard by a thread of its own.
 

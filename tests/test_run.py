@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import rewriter
 from jax.test_util import check_grads
 
 from labkit import loop as heart
@@ -200,6 +201,36 @@ def test_more_steps_than_there_can_be_end_with_the_last():
     assert Run(WALK, 2**40).end == FOREVER
     far = advance(Plain(), jnp.zeros(()), jr.key(0), FOREVER - 2, rows=9, every=FOREVER)
     assert far.steps[: int(far.rows)].tolist() == [FOREVER]
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+@pytest.mark.parametrize("walker", [WALK, replace(WALK, {"stop": 27}), rewriter.Addition(9.0, 9.0)])
+def test_walking_between_rows_changes_nothing_that_is_seen(walker, asked):
+    walked, pieces = Run(walker, 41, every=asked, limit=2), 0
+    while not walked.finished:
+        while walked.walk(5):
+            pieces += 1
+            assert walked.step < min(walked.next, walked.end)
+        walked.advance(1)
+    assert pieces > 0
+    assert_same(walked.record, run(walker, 41, every=asked, limit=2))
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_a_knob_that_is_turned_between_rows_can_be_turned_there_again(limit):
+    by_hand = Run(WALK, 60, every=2, limit=3)
+    by_hand.advance(5)
+    assert by_hand.every > 4
+    assert by_hand.walk(3)
+    assert by_hand.step % by_hand.every
+    by_hand.turn(replace(by_hand.given, {"rate": 0.5}))
+    by_hand.advance(99)
+    record = by_hand.record
+    again = run(WALK, 60, every=2, limit=limit, turns=record.meta["turns"])
+    np.testing.assert_array_equal(record.last("x"), again.last("x"))
+    assert again.meta["turns"] == record.meta["turns"]
+    if limit:
+        assert_same(again, record)
 
 
 # ------------------------------------------------------------------ ends

@@ -72,7 +72,8 @@ class Player:
         self._run, self._number, self._given = self._new_run(), 0, method
         self._compiled: set[Any] = set()
         self._compiling: set[Any] = set()
-        self._rate, self._due = 0.0, 0.0  # rows a second, and when the next picture is due
+        self._speed, self._due = 0.0, 0.0  # steps a second, and when the next picture is due
+        self._news = False  # rows that were not yet shown
         self._next = 0.0  # when the next row is due
         self._touched = threading.Event()
         scheduler.open(self)
@@ -214,15 +215,19 @@ class Player:
         early = self._next - time.perf_counter()
         if early > 0 and self._touched.wait(min(early, FRAME)) | (early > FRAME):
             return True  # touched, or too early still: others may have work meanwhile
-        began = time.perf_counter()
+        began, before = time.perf_counter(), run.step
         self._next = began
+        steps = self._speed * SLICE
         # No more than thins the record once: a row after that takes twice the time.
-        most = self._rate * SLICE, self.pace * FRAME, self.limit / 2
+        most = steps / run.every, self.pace * FRAME, self.limit / 2
         few = 1 if self._pause else int(min(rows, *(max(1, few) for few in most)))
-        seen = run.advance(few)
-        why = self._pause(run.record) if self._pause else ""
-        took = time.perf_counter() - began
-        self._rate = seen / max(took, 1e-6)
+        # The rows of a long run lie far apart: then a slice ends between them.
+        walked = run.next - before > 2 * steps and run.walk(steps)
+        seen = 0 if walked else run.advance(few)
+        why = self._pause(run.record) if self._pause and seen else ""
+        if run.step > before:
+            self._speed = (run.step - before) / max(time.perf_counter() - began, 1e-6)
+        self._news |= seen > 0
         self._next = began + seen / self.pace
         with self._lock:
             if self._wanted != wanted:
@@ -236,8 +241,8 @@ class Player:
             more = self._rows > 0
         if not more:
             return self._end()
-        if time.monotonic() >= self._due and self._ready():
-            self._due = time.monotonic() + FRAME
+        if self._news and time.monotonic() >= self._due and self._ready():
+            self._news, self._due = False, time.monotonic() + FRAME
             self._show(run.record, self.status)
         return True
 

@@ -1,11 +1,15 @@
 """A slider over the rows of a run: what it had seen by then."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
 from labkit.record import Record
+
+
+ECHO = 1.5  # seconds within which a page may still report where the slider stood before
 
 
 class Scrubber:
@@ -17,6 +21,7 @@ class Scrubber:
 
     def __init__(self, look: Callable[[], None]):
         self._look, self._quiet = look, False
+        self._left, self._moved_at = -1, 0.0  # where the slider stood before it followed, and when
         self.held = False  # at a row that a person chose
         self.slider = ipywidgets.IntSlider(
             0,
@@ -40,6 +45,11 @@ class Scrubber:
         last = len(record) - 1
         if self.held or last < 0 or self.slider.value == self.slider.max == last:
             return
+        if self.slider.value != last:
+            self._left, self._moved_at = self.slider.value, time.monotonic()
+        self._stand(last)
+
+    def _stand(self, last: int) -> None:
         self._quiet = True
         try:
             with self.slider.hold_sync():
@@ -53,6 +63,11 @@ class Scrubber:
         self.held = False
 
     def _moved(self, change: Any) -> None:
-        if not self._quiet:
+        if self._quiet:
+            return
+        if change["new"] == self._left and time.monotonic() - self._moved_at < ECHO:
+            self._left = -1  # once: a hand that insists is heard
+            self._stand(self.slider.max)
+        else:
             self.held = change["new"] < self.slider.max
             self._look()

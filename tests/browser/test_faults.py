@@ -23,6 +23,7 @@ def playing(lab, keep_picture, request):
     with lab.open("faults.ipynb", CELL) as notebook:
         notebook.run_all()
         start(notebook.widget())
+        notebook.save()  # another page, or the same one anew, shows what stands in the file
         yield notebook
         keep_picture(notebook.page, request.node.name)
 

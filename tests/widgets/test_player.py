@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import widgets.player
 from labkit import Descent, Momentum, Sgd, choice, knob, method, run, size
 from labkit.landscapes.surface_descent import SurfaceDescent
 from labkit.problems import Quadratic
@@ -461,6 +462,29 @@ def test_a_long_run_keeps_to_its_limit(players, eyes):
     player.stop()
     assert len(player.record) <= 64
     assert player.record.steps[0] == 0
+
+
+def test_rows_that_lie_far_apart_keep_nobody_waiting(eyes, monkeypatch):
+    monkeypatch.setattr(widgets.player, "SLICE", 0.001)
+    still = Scheduler()
+    still.touch = lambda *_, **__: None  # the test works, slice by slice
+    live = Descent(QUADRATIC, Sgd(0.01))
+    player = Player(live, eyes, limit=2, pace=None, scheduler=still)
+    player.play()
+    player.work()
+    eyes.until(lambda: player._compiled)
+    run = player._run
+    for _ in range(10_000):
+        if run.every >= 2**20 and run.step % run.every:  # as of a run that was left for long
+            break
+        player.work()
+    player.turn({"lr": 0.02})
+    player.work()
+    [event] = player.record.events
+    assert event.step % run.every  # it was heard between two rows
+    newest = [record.steps[-1] for record in eyes.records]
+    assert len(newest) == len(set(newest))  # no picture is drawn twice
+    player.close()
 
 
 def test_what_is_closed_shows_nothing_more(players, eyes):
