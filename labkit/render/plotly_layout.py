@@ -54,7 +54,7 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
         }
         axis["title"]["standoff"] = 6
         # Along x numbers stand beside each other: few, or they would touch.
-        axis |= {"nticks": 5 if letter == "y" else 3, "tickformat": "~g"} if log else {}
+        axis |= {"nticks": 5 if letter == "y" else 4, "tickformat": "~g"} if log else {}
         if panel.equal or pictured:
             # Not "domain": plotly.js 4.1 loses the height of such axes when their data grow.
             axis["constrain"] = "range"
