@@ -99,7 +99,7 @@ def label_of(panel: Panel, mark: int) -> str:
 
 def label_lines(label: str, width: float) -> list[str]:
     """A legend's label, broken where it would leave its panel."""
-    return look.wrap(label, width - SYMBOL, look.TEXT_SIZE)
+    return [line.strip() for line in look.wrap(label, width - SYMBOL, look.TEXT_SIZE)]
 
 
 def page(panels: Sequence[Panel], width: float | None = None, head: float = MARGIN) -> Page:
@@ -124,7 +124,8 @@ def page(panels: Sequence[Panel], width: float | None = None, head: float = MARG
 
 def title_lines(panel: Panel, width: float) -> list[str]:
     """The title of a panel, broken to its width."""
-    return look.wrap(panel.title, width - 2 * MARGIN, look.TITLE_SIZE) or [""]
+    lines = look.wrap(panel.title, width - 2 * MARGIN, look.TITLE_SIZE)
+    return [line.strip() for line in lines] or [""]
 
 
 def _cell(panel: Panel, head: Box, rows: int, columns: int) -> Cell:

@@ -108,6 +108,16 @@ def test_a_legend_has_as_many_lines_as_its_room(sheet):
     assert max(map(sum, columns.values())) + 10 <= room.cells[0].legend.height + page.GAP
 
 
+def test_a_broken_title_or_label_begins_its_lines_with_a_word():
+    panel = Panel("Loss on the line from A to B", [])
+    broken = [page.title_lines(panel, wide) for wide in range(100, 400, 10)]
+    broken += [page.label_lines(panel.title, wide) for wide in range(100, 400, 10)]
+    assert max(map(len, broken)) > 2
+    for lines in broken:
+        assert all(line == line.strip() for line in lines)
+        assert " ".join(lines) == panel.title
+
+
 def test_dragged_points_say_field_trace_and_axes(sheet):
     made = spec(sheet())
     (edit,) = made.edits
