@@ -106,7 +106,7 @@ class Hand:
         parts = list(page.parts(explorer))
         kind = {part: page.models[part]["_model_name"] for part in parts}
         named = lambda *kinds: [part for part in parts if kind[part] in kinds]
-        label = lambda part: page.models[part]["description"]
+        label = lambda part: page.models[part]["description"].replace("Stop", "Play")
         self.view = next(part for part in parts if part in page.figures)
         self.buttons = {label(part): part for part in named("ButtonModel")}
         self.sliders = named(*SLIDERS)
@@ -262,6 +262,7 @@ def left_running(minutes: float) -> tuple[np.ndarray, np.ndarray]:
         page.execute(SETUP)
         hands = opened(page, random.Random(0))
         edge = hands[list(SCENES).index("edge")]
+        page.wait_until(lambda: "ready" in edge.says, "its first rows")
         page.click(edge.buttons["Play"])
         began, seen = time.monotonic(), []
         while (now := (time.monotonic() - began) / 60) < minutes:
@@ -357,7 +358,7 @@ def main() -> None:
         warm = minutes > options.run_minutes / 5
         rate, about = slope(minutes[warm], rss[warm])
         print(f"\n{options.run_minutes:g} minutes of a run left alone, MB along the way:")
-        print(", ".join(f"{value:.0f}" for value in rss))
+        print(", ".join(f"{value:.1f}" for value in rss))
         print(f"without the first fifth: {rate:+.0f} +- {about:.0f} MB an hour, if it went on so")
     elif options.browser:
         in_browser(options.moves)
