@@ -2,18 +2,21 @@
 
 import functools
 import threading
+from pathlib import Path
 
 import jax
+import matplotlib
 import numpy as np
 import pytest
 from cases import CASES
+from PIL import ImageFont
 
 from labkit import check, fields, figure, replace, run, stream
 from labkit.loop import see
 from labkit.method import Padded
-from labkit.render import page, plotly
+from labkit.render import look, page, plotly
 from labkit.run import Run
-from labkit.views import Image, Mesh, Surface, Text
+from labkit.views import Curve, Image, Mesh, Surface, Text
 from widgets.player import Player
 
 
@@ -76,6 +79,49 @@ def test_every_view_finds_its_columns_and_says_what_is_along_its_axes(case):
         assert panel.title
         assert panel.marks
         assert not flat or page.bare(panel) or (panel.x and panel.y), panel.title
+
+
+@functools.cache
+def _letters(file, size):
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / file), size)
+
+
+def long(text, size=look.TEXT_SIZE, bold=False):
+    """How many pixels a text takes, in the first font of `look.FONT`."""
+    return _letters("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf", size).getlength(text)
+
+
+@each
+@pytest.mark.parametrize("width", [None, 360, 700, 1100])
+def test_all_words_of_a_figure_fit_into_their_rooms(case, width):
+    panels = [view(record_of(case)) for view in case.views]
+    for panel, cell in zip(panels, page.page(panels, width).cells, strict=True):
+        for line in page.title_lines(panel, cell.title.width):
+            assert long(line, look.TITLE_SIZE, bold=True) < cell.title.width + page.RIGHT
+        if page.kind_of(panel) == "plane" and not page.bare(panel):
+            assert long(panel.x) < page.LEFT + cell.axes.width + page.RIGHT
+            assert long(panel.y) < cell.axes.height
+        for mark in page.scaled(panel):
+            assert long(page.label_of(panel, mark)) < cell.axes.height
+        column = cell.legend.width / cell.columns
+        for mark in page.entries(panel, cell.columns):
+            for line in page.label_lines(page.label_of(panel, mark), column):
+                assert 48 + long(line) < column  # 48: a symbol and the gap behind it
+
+
+@each
+def test_curves_of_one_panel_with_names_of_their_own_look_different(case):
+    for view in case.views:
+        panel = view(record_of(case))
+        roles = [look.role_of(mark, i) for i, mark in enumerate(panel.marks)]
+        styles = look.styles(roles, look.THEMES["light"])
+        named = {
+            mark.label: styles[role][:2]
+            for mark, role in zip(panel.marks, roles, strict=True)
+            if isinstance(mark, Curve) and mark.label
+        }
+        assert len(set(named.values())) == len(named), panel.title
 
 
 @each

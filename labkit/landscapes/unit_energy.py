@@ -139,9 +139,9 @@ def energies(record: Record) -> Panel:
         for i, curve in enumerate(heights.T[:32])  # more are no clearer
     ]
     ceilings = np.unique(record.last("ceilings"))
-    for height in ceilings[ceilings > 0]:
-        flat = np.full(2, height)
-        marks.append(Curve(record.steps[[0, -1]], flat, f"ceiling {height:.4g}", "threshold"))
+    for i, height in enumerate(ceilings[ceilings > 0], 1):
+        flat, label = np.full(2, height), f"ceiling {height:.4g}"
+        marks.append(Curve(record.steps[[0, -1]], flat, label, f"threshold {i}"))
     whole = (0.0, 1.1 * ceilings.max()) if ceilings.max() > 0 else None
     return Panel("Energy of each unit", marks, "step", "E at length 1", y_range=whole)
 

@@ -65,6 +65,7 @@ ROLES = {
     "ghost": ("ghost", "solid", "circle"),
     "previous": ("ghost", "solid", "circle"),
     "threshold": ("ink", "dash", "cross"),
+    "without": ("green", "dash", "diamond"),
     "walls": ("orange", "dash", "square"),
     "edge model": ("sky", "longdash", "triangle-up"),
     "edge": ("ink", "dash", "cross"),

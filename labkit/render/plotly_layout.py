@@ -15,9 +15,6 @@ from labkit.views import Bars, Image, Mesh, Panel, Surface
 # Text on its way into the layout, by path: `Spec.texts`.
 Texts = dict[str, Any]
 
-# Numbers as they are where each decade has a tick, or several, and powers of ten elsewhere.
-LOG = {"type": "log", "tickformatstops": [{"dtickrange": [None, 1], "value": "~g"}]}
-
 
 def sheet(room: Page, theme: Theme) -> dict:
     """The page itself.  Its width is left open, so that the figure fills what it is given."""
@@ -48,7 +45,7 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
         ("y", "x", up, panel.log_y, panel.y, shapes.limits(panel.y_range)),
     ):
         axis = _axis(label, theme) | {
-            "type": "linear",
+            "type": "log" if log else "linear",
             "domain": domain,
             "anchor": anchor + tail,
             "visible": not page.bare(panel),
@@ -56,7 +53,8 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
             "automargin": False,
         }
         axis["title"]["standoff"] = 6
-        axis |= LOG | {"nticks": 5 if letter == "y" else 3} if log else {}
+        # Along x numbers stand beside each other: few, or they would touch.
+        axis |= {"nticks": 5 if letter == "y" else 4, "tickformat": "~g"} if log else {}
         if panel.equal or pictured:
             # Not "domain": plotly.js 4.1 loses the height of such axes when their data grow.
             axis["constrain"] = "range"
