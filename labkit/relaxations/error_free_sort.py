@@ -173,7 +173,7 @@ def _values(record: Record) -> Panel:
     values = record.last("values")
     places = np.arange(1, len(values) + 1)
     marks = [
-        *(Points(places, record["sorted"][row], *kind) for row, *kind in _ends(record)),
+        *(Points(places, record["sorted"][row], name, role) for row, name, role in _ends(record)),
         Points(places, values, "values", "iterates", "function.values"),
     ]
     return Panel("Drag the values", marks, "place", "value", y_range=(-1.5, 6.5))
@@ -182,13 +182,13 @@ def _values(record: Record) -> Panel:
 def _layers(record: Record) -> Panel:
     layers = np.arange(record["layer_error"].shape[1])
     kinds = _ends(record, middle=True)
-    marks = [Curve(layers, record["layer_error"][row], *kind) for row, *kind in kinds]
+    marks = [Curve(layers, record["layer_error"][row], name, role) for row, name, role in kinds]
     return Panel("Error on the wires", marks, "layer", "mean error of a wire")
 
 
 def _gradient(record: Record) -> Panel:
     places = np.arange(1, len(record.last("values")) + 1)
-    marks = [Bars(places, record["gradient"][row], *kind) for row, *kind in _ends(record)]
+    marks = [Bars(places, record["gradient"][row], name, role) for row, name, role in _ends(record)]
     return Panel("Gradient of how far apart", marks, "input", "d / d input")
 
 

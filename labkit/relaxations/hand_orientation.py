@@ -35,6 +35,9 @@ from labkit.sweep import Sweep, sweep
 from labkit.views import Arrows, Curve, Mark, Panel, Points, View
 
 
+MOST = 1e30  # of a bound: at a small ridge it is beyond what float32 can tell
+
+
 @pytree
 class HandOrientation:
     """The best weights for given `priorities` on data with second moments C."""
@@ -55,12 +58,12 @@ class HandOrientation:
             return jnp.linalg.solve(s[:, None] * C * s[None, :] + penalty, s * c)
 
         H = jax.vmap(column, in_axes=1, out_axes=1)(S, C)
-        W, truth = H * S, jnp.asarray(self.truth)
+        W, truth, bound = H * S, jnp.asarray(self.truth), cycle_bound(H, tau, self.eps)
         return {
             "priorities": p,
             "W": W,
             "h": acyclicity(W),
-            "bound": cycle_bound(H, tau, self.eps),
+            "bound": jnp.where(bound < MOST, bound, MOST),
             "score": score(C, W),
             "target": jnp.asarray(self.target),
             "distance": structural_distance(is_edge(W), truth != 0).astype(W.dtype),
@@ -108,7 +111,7 @@ def _cycles(record: Record) -> Panel:
         Curve(record["tau"], floor("h"), "h(W)", "h"),
         Curve(record["tau"], floor("bound"), "bound, for any priorities", "threshold"),
     ]
-    return Panel("Cycles", marks, "softness tau", "h, or 1e-30", log_x=True, log_y=True)
+    return Panel("Cycles", marks, "softness tau", "h, from 1e-30 to 1e30", log_x=True, log_y=True)
 
 
 views: list[View] = [_nodes, _scores, learnt, _cycles]

@@ -93,7 +93,7 @@ def _curve(mark: Curve, at: Setting) -> Drawn:
         plain = {"color": at.style.color, "linewidth": 2, "zorder": 5}
         at.axes.plot(x, y, shapes.drape(at.panel, mark), **plain)
         return Drawn(Line2D([], [], color=at.style.color, linewidth=2))
-    x, y = _seen(x, at.panel.log_x), _seen(y, at.panel.log_y)
+    x, y = shapes.placed(x, at.panel.log_x), shapes.placed(y, at.panel.log_y)
     if shapes.segments(x, y):
         style["marker"] = ""
     # A few markers on each line are its third cue, and show a line of one point.
@@ -119,18 +119,20 @@ def _points(mark: Points, at: Setting) -> Drawn:
         area = shapes.weights(mark.weight)
         width = np.where(area < 0.1, 0.0, 1.0)  # a rim would hide a small dot
         edge = {"edgecolors": at.theme.background, "linewidths": width, "zorder": style["zorder"]}
-        seen = _seen(x, at.panel.log_x), _seen(y, at.panel.log_y)
+        seen = shapes.placed(x, at.panel.log_x), shapes.placed(y, at.panel.log_y)
         at.axes.scatter(*seen, s=13**2 * area, **look_, **edge)
     else:
-        at.axes.plot(_seen(x, at.panel.log_x), _seen(y, at.panel.log_y), **style)
+        at.axes.plot(shapes.placed(x, at.panel.log_x), shapes.placed(y, at.panel.log_y), **style)
     return Drawn(Line2D([], [], **style))
 
 
 def _band(mark: Band, at: Setting) -> Drawn:
     x, low, high = (shapes.array(values) for values in (mark.x, mark.low, mark.high))
     style: dict[str, Any] = {"facecolor": at.style.color, "alpha": 0.25, "linewidth": 0}
-    sound = _seen(low, at.panel.log_y), _seen(high, at.panel.log_y)
-    at.axes.fill_between(_seen(x, at.panel.log_x), *sound, zorder=2 + 0.01 * at.order, **style)
+    sound = shapes.placed(low, at.panel.log_y), shapes.placed(high, at.panel.log_y)
+    at.axes.fill_between(
+        shapes.placed(x, at.panel.log_x), *sound, zorder=2 + 0.01 * at.order, **style
+    )
     return Drawn(Patch(**style))
 
 
@@ -259,11 +261,6 @@ def _image(mark: Image, at: Setting) -> Drawn:
 
 def _in_space(at: Setting) -> bool:
     return any(isinstance(mark, Surface | Mesh) for mark in at.panel.marks)
-
-
-def _seen(values: np.ndarray, log: bool) -> np.ndarray:
-    """On a logarithmic axis nothing below zero, nor zero, has a place."""
-    return np.where(values > 0, values, np.nan) if log else values
 
 
 DRAW: dict[type, Callable[[Any, Setting], Drawn]] = {

@@ -76,7 +76,7 @@ def png(pixels: np.ndarray) -> str:
 
 
 def _curve(mark: Curve, at: Setting) -> list[Trace]:
-    arrays = {"x": mark.x, "y": mark.y}
+    arrays = _places(mark, at.panel)
     if _in_space(at.panel):
         line = {"color": at.style.color, "width": 6}
         fixed = {"type": "scatter3d", "mode": "lines", "line": line}
@@ -100,7 +100,7 @@ def _curve(mark: Curve, at: Setting) -> list[Trace]:
 def _points(mark: Points, at: Setting) -> list[Trace]:
     marker = {"color": at.style.color, "symbol": at.style.marker, "size": 14 if mark.edits else 9}
     marker["line"] = {"color": at.theme.background, "width": 1.5}
-    arrays = {"x": mark.x, "y": mark.y}
+    arrays = _places(mark, at.panel)
     if mark.weight is not None:
         arrays["marker.size"] = 18 * np.sqrt(shapes.weights(mark.weight))
     if _in_space(at.panel):
@@ -237,6 +237,10 @@ def _image(mark: Image, _: Setting) -> list[Trace]:
 
 def _field(mark: Raster | Contour | Surface) -> dict[str, Any]:
     return {"z": mark.z, "x": mark.x, "y": mark.y}
+
+
+def _places(mark: Curve | Points, panel: Panel) -> dict[str, Any]:
+    return {"x": shapes.placed(mark.x, panel.log_x), "y": shapes.placed(mark.y, panel.log_y)}
 
 
 def _in_space(panel: Panel) -> bool:

@@ -11,6 +11,11 @@ def array(values: object) -> np.ndarray:
     return np.asarray(values, float)
 
 
+def placed(values: object, log: bool) -> np.ndarray:
+    """The values that have a place on an axis: on a logarithmic one, those above zero."""
+    return np.where(array(values) > 0, array(values), np.nan) if log else array(values)
+
+
 def outline(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A band as closed polygons, one for each stretch without gaps, NaN between them."""
     x, low, high = np.broadcast_arrays(array(x), array(low), array(high))

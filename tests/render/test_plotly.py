@@ -55,6 +55,15 @@ def test_a_logarithmic_range_is_in_powers_of_ten():
         spec([panel._replace(y_range=(0.0, 1.0))])
 
 
+def test_what_is_0_has_no_place_on_a_logarithmic_axis():
+    marks = [mark(np.arange(2.0), np.arange(2.0)) for mark in (Curve, Points)]
+    for log in (True, False):
+        made = spec([Panel("t", marks, "x", "y", log_y=log)])
+        for trace in (0, 1):
+            assert made.arrays[trace, "x"].tolist() == [0.0, 1.0]
+            assert np.isnan(made.arrays[trace, "y"][0]) == log
+
+
 def test_words_are_escaped_and_keep_their_lines():
     text = spec([Panel("a<b", [Text("if a < b:\n  '$x$ & $y$'")])]).texts
     assert text["annotations[0].text"] == "<b>a&lt;b</b>"
