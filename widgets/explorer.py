@@ -25,12 +25,12 @@ from labkit.render.text import describe
 from labkit.run import blank, plain_value
 from labkit.views import Panel, Points, View
 from widgets import cells, code, recorded
+from widgets.camera import Camera, static
 from widgets.controls import Controls
 from widgets.gestures import Edit, edited
 from widgets.ghost import Ghost
 from widgets.live_view import LiveView, hear_at_once
 from widgets.player import OPENING, Player, told
-from widgets.recorder import Recorder, static
 from widgets.scrubber import Scrubber
 
 
@@ -186,7 +186,7 @@ class Explorer(ipywidgets.VBox):
         Raises KeyError when `over` is no field, ValueError when it is a whole array.
         """
         seen = None if len(self.record) <= OPENING or self.player.sweeps else self.record
-        return recorded.page(self._recorder().reel(seen, over), path, self._about())
+        return recorded.page(self._camera().reel(seen, over), path, self._about())
 
     def close(self) -> None:
         """End the run and take the widget off the page."""
@@ -199,12 +199,12 @@ class Explorer(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if static():
-            return recorded.bundle(self._recorder().reel(), self._about())
+            return recorded.bundle(self._camera().reel(), self._about())
         return super()._repr_mimebundle_(**kwargs)
 
-    def _recorder(self) -> Recorder:
+    def _camera(self) -> Camera:
         play = self.player
-        return Recorder(
+        return Camera(
             play.method, self._views, self._say, play.steps, play.every, play.seed, play.limit
         )
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from labkit.render import Still, look
 from labkit.render.plotly import CONFIG, spec, structure_key
+from widgets.camera import Frame, Reel
 from widgets.live_view import DRAWING, known, packed, plotly_js
-from widgets.recorder import Frame, Reel
 
 
 WIDTHS = (340.0, 640.0, 960.0)  # of the layouts with one, two and three panels in a row

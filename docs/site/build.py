@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT))
 
 from labkit.exercises import SOLUTION, stub  # noqa: E402
 from labkit.papers import papers  # noqa: E402
+from widgets.camera import STATIC  # noqa: E402
 from widgets.live_view import plotly_js  # noqa: E402
 from widgets.recorded import SCRIPT  # noqa: E402
-from widgets.recorder import STATIC  # noqa: E402
 
 
 ANCHOR = re.compile(r'<a id="([^"]+)"></a>')

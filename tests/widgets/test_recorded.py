@@ -15,8 +15,8 @@ from labkit.relaxations import soft_sort
 from labkit.render.plotly import spec
 from labkit.views import Curve, Panel, Text, lines
 from widgets import Explorer, recorded
+from widgets.camera import Camera, Frame, Reel
 from widgets.live_view import known
-from widgets.recorder import Frame, Recorder, Reel
 
 
 X = np.linspace(0, 1, 50)
@@ -46,7 +46,7 @@ def picture(made, look, at):
 @pytest.fixture(scope="module")
 def descent():
     method = replace(surface_descent.example(), {"lr": 0.01})
-    return Recorder(method, surface_descent.views, surface_descent.say, steps=80)
+    return Camera(method, surface_descent.views, surface_descent.say, steps=80)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_over_a_knob_each_frame_is_the_finished_run_at_that_value(descent):
 
 def test_a_sweep_without_a_number_is_walked_over_the_first_entry_of_its_array():
     method = soft_sort.example()
-    frames, start = Recorder(method, soft_sort.views, None, method.steps).reel()
+    frames, start = Camera(method, soft_sort.views, None, method.steps).reel()
     assert frames[start].label == "values[0] = 3"
     assert len(frames) >= 3
 
@@ -159,13 +159,13 @@ class Walk:
 
 
 def test_values_that_a_method_refuses_are_left_out():
-    frames, start = Recorder(Walk(), [lines("place")], None, steps=3).reel(over="length")
+    frames, start = Camera(Walk(), [lines("place")], None, steps=3).reel(over="length")
     assert frames[start].label == "length = 1"
     assert all(float(frame.label.split("=")[1]) <= 1.5 for frame in frames)
 
 
 def test_a_run_without_an_end_is_recorded_as_far_as_a_sensible_number_of_rows():
-    frames, _ = Recorder(Walk(), [lines("place")], None, steps=2**31 - 2, every=2).reel()
+    frames, _ = Camera(Walk(), [lines("place")], None, steps=2**31 - 2, every=2).reel()
     assert frames[-1].label == "step 600"
 
 

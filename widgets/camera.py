@@ -40,7 +40,7 @@ class Reel(NamedTuple):
     start: int
 
 
-class Recorder(NamedTuple):
+class Camera(NamedTuple):
     """A method as an Explorer runs it, and what it shows of a record."""
 
     method: Method
