@@ -33,6 +33,7 @@ from page import Page
 MOST = 50.0  # MB that may be added
 DRAG = 10  # moves
 PRESSES = ("Play", "Play", "Step", "Reset", "Code")  # Play is Stop while it plays
+KEYS = ("ArrowLeft", "ArrowRight", "PageUp", "PageDown")
 SLIDERS = ("FloatSliderModel", "FloatLogSliderModel", "FloatTextModel")
 
 SETUP = """
@@ -315,7 +316,8 @@ def in_browser(moves: int) -> None:
         for scene in SCENES.values():
             notebook.show(f"shown.append({scene}); shown[-1]").settle()
         widgets = [notebook.widget(i) for i in range(len(SCENES))]
-        sliders = [(w, w.place.locator(".noUi-handle").all()) for w in widgets]
+        handle = ".widget-slider:not(.labkit-scrubber) .noUi-handle"
+        sliders = [(w, w.place.locator(handle).all()) for w in widgets]
         sliders = [(widget, handles) for widget, handles in sliders if handles]
         tools = notebook.page.context.new_cdp_session(notebook.page)
 
@@ -328,11 +330,13 @@ def in_browser(moves: int) -> None:
         for part in range(12):
             for _ in range(moves // 12 // DRAG):
                 widget, handles = lot.choice(sliders)
-                before = widget.seq
-                lot.choice(handles).focus()
+                slider, before = lot.choice(handles), widget.seq
+                stood = slider.get_attribute("aria-valuenow")
+                slider.focus()
                 for _ in range(DRAG):
-                    notebook.page.keyboard.press(lot.choice(["ArrowLeft", "ArrowRight", "PageUp"]))
-                widget.wait_until(lambda w=widget, b=before: w.seq > b, "a picture")
+                    notebook.page.keyboard.press(lot.choice(KEYS))
+                if slider.get_attribute("aria-valuenow") != stood:
+                    widget.wait_until(lambda w=widget, b=before: w.seq > b, "a picture")
                 if lot.random() < 0.3:
                     widget.press(lot.choice(["play", "step", "reset"]))
             if part:
