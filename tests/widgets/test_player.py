@@ -508,3 +508,12 @@ def test_a_hundred_players_opened_and_closed_leave_no_thread(eyes):
         player.play()
         player.close()
     eyes.until(lambda: threads() == before)
+
+
+def test_of_a_long_error_the_first_line_is_said():
+    assert told(ValueError("lr = -1 is refused")) == "ValueError: lr = -1 is refused"
+    assert told(TypeError("shapes differ\n\nHere is a page of advice.")) == (
+        "TypeError: shapes differ ..."
+    )
+    assert told(KeyError("x" * 10_000)) == "KeyError: '" + "x" * 299 + " ..."
+    assert told(RuntimeError()) == "RuntimeError: "
