@@ -118,7 +118,8 @@ class Player:
     @property
     def shown(self) -> bool:
         """Whether more than the opening rows were seen: something to compare with."""
-        return self.sweeps or self._run.finished or len(self.record) > self.opening
+        rows = len(self.record)
+        return rows > 0 and (self.sweeps or self._run.finished or rows > self.opening)
 
     def begin(self) -> None:
         """See the first rows, or the whole of a sweep."""

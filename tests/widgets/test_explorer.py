@@ -369,6 +369,14 @@ def test_the_run_before_stays_behind_in_grey_until_its_button_is_released(explor
     assert drawn_curves(explorer) == [12]
 
 
+def test_a_run_of_which_nothing_was_seen_yet_leaves_no_ghost(explore):
+    explorer = explore(soft_sort.example(), soft_sort.views)
+    explorer.turn(values=[1.0, 2.0, 3.0, 4.0, 5.0])  # while it compiles
+    comes_to_rest(explorer)
+    assert explorer.status == "finished"
+    np.testing.assert_array_equal(explorer.record["sorted"][0], [1, 2, 3, 4, 5])
+
+
 def test_a_live_knob_leaves_no_ghost_for_the_run_goes_on(explore):
     explorer = explore(HEAVY, [lines("loss")], steps=10**6)
     explorer.play()
