@@ -3,7 +3,7 @@
 import numpy as np
 
 from labkit.errors import refusal
-from labkit.views import Band, Bars, Curve, Panel, Points, Surface
+from labkit.views import Band, Bars, Curve, Panel, Points, Raster, Surface
 
 
 def array(values: object) -> np.ndarray:
@@ -54,6 +54,17 @@ def arrowheads(
     ends = [(array(places)[edges[:, 0]], array(places)[edges[:, 1]]) for places in (x, y)]
     across, up = (broken(a, a + at * (b - a), b) for a, b in ends)
     return across, up
+
+
+def low_nodes(y: np.ndarray) -> np.ndarray:
+    """Which nodes of a graph [n] are in its lower half: their names stand below, outside it."""
+    known = array(y)[np.isfinite(array(y))]
+    return array(y) < ((known.min() + known.max()) / 2 if known.size else np.nan)
+
+
+def painted(mark: Raster) -> tuple[float, float] | None:
+    """What the first and the last colour of a raster stand for; None: the range of its values."""
+    return (0.0, 1.0) if mark.edits else mark.limits
 
 
 def weights(given: np.ndarray) -> np.ndarray:
