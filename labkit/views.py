@@ -77,7 +77,7 @@ class Raster(NamedTuple):
     """A field as coloured cells; z[i, j] is at (x[j], y[i]), NaN where not known yet.
 
     With `edits`, the pointer paints cells of that field [rows, columns]: they become 1, or 0
-    where a stroke begins on a cell that is 0.5 or more.
+    where a stroke begins on a cell that is 0.5 or more; their colours go from 0 to 1.
     """
 
     z: np.ndarray  # [rows, columns]
@@ -85,6 +85,7 @@ class Raster(NamedTuple):
     y: np.ndarray  # [rows]
     label: str = ""  # beside the colour bar
     edits: str = ""
+    limits: tuple[float, float] | None = None  # of the colours; of z where None
 
 
 class Contour(NamedTuple):

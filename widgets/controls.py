@@ -15,7 +15,9 @@ Turn = Callable[[Mapping[str, Any]], None]
 MOST_BOXES = 8  # numbers of an array that get a box each; longer ones are only dragged
 TICKS = 200  # of a slider: where an arrow key takes it
 SLIDERS = (ipywidgets.FloatSlider, ipywidgets.FloatLogSlider)
-WIDE = {"width": "23em"}
+LABEL = 7.0, 12.0  # em beside the controls of a method: at least, and at most
+LETTER = 0.6  # em
+REST = 16.0  # em of a control beside its label
 
 
 class Controls:
@@ -23,14 +25,16 @@ class Controls:
 
     def __init__(self, fields: Mapping[str, Field], turn: Turn):
         labels = [field.label for field in fields.values()]
+        shown = {n: f.label if labels.count(f.label) == 1 else n for n, f in fields.items()}
+        longest = max(map(len, shown.values()), default=0)
+        room = float(np.clip(LETTER * longest, *LABEL))
         self._turn, self._quiet = turn, False
         self._known = {name: field.value for name, field in fields.items()}
         self.widgets: dict[str, ipywidgets.Widget] = {}
         # What a class turns comes first: live knobs, other knobs, and last what is compiled in.
         order = lambda item: (item[1].kind != "knob", not item[1].live)
         for name, field in sorted(fields.items(), key=order):
-            label = field.label if labels.count(field.label) == 1 else name
-            made = _make(field, label)
+            made = _make(field, shown[name], room)
             if made is not None:
                 self.widgets[name] = made
                 for box in _boxes(made):
@@ -70,10 +74,11 @@ class Controls:
         return moved
 
 
-def _make(field: Field, label: str) -> ipywidgets.Widget | None:
+def _make(field: Field, label: str, room: float) -> ipywidgets.Widget | None:
+    """A control with `room` em for its label."""
     about = f"{field.about} ({field.name})" if field.about else field.name
-    style = {"description_width": "7em"}
-    common = {"description": label, "tooltip": about, "style": style, "layout": WIDE}
+    style, layout = {"description_width": f"{room:g}em"}, {"width": f"{room + REST:g}em"}
+    common = {"description": label, "tooltip": about, "style": style, "layout": layout}
     if field.kind == "choice":
         return ipywidgets.Dropdown(options=field.options, value=field.value, **common)
     if field.kind == "size":
@@ -81,7 +86,7 @@ def _make(field: Field, label: str) -> ipywidgets.Widget | None:
         bounds = {"min": int(field.low), "max": high}
         return ipywidgets.BoundedIntText(field.value, **bounds, **common)
     if np.ndim(field.value):
-        return _row(field, label)
+        return _row(field, label, room)
     value = float(field.value)
     low, high = min(field.low, value), max(field.high, value)
     if field.log:
@@ -93,7 +98,7 @@ def _make(field: Field, label: str) -> ipywidgets.Widget | None:
     return ipywidgets.FloatSlider(value, **ticks, **common)
 
 
-def _row(field: Field, label: str) -> ipywidgets.Widget | None:
+def _row(field: Field, label: str, room: float) -> ipywidgets.Widget | None:
     values = np.ravel(field.value)
     if len(values) > MOST_BOXES:
         return None
@@ -104,8 +109,8 @@ def _row(field: Field, label: str) -> ipywidgets.Widget | None:
             step=float(f"{step:.1g}"),
             description=label if index == 0 else "",
             tooltip=f"{field.name}[{index}]",
-            style={"description_width": "7em" if index == 0 else "0"},
-            layout={"width": "13em" if index == 0 else "6em"},
+            style={"description_width": f"{room:g}em" if index == 0 else "0"},
+            layout={"width": f"{room + 6:g}em" if index == 0 else "6em"},
         )
         for index, value in enumerate(values)
     ]

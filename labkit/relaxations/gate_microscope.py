@@ -101,8 +101,8 @@ def say(record: Record) -> str:
     floats = 1.0 / (M * grain(record))
     window = f"{width * M:.3g} teeth in the window, {floats:.3g} floats to a tooth"
     seen = np.unique(record["above"]).size
-    steps = secants(record)[middle]
-    between = "none between floats" if np.isnan(steps) else f"{steps:.3g}"
+    steps = secants(record)[middle : middle + 1]  # none yet in a first row
+    between = f"{steps[0]:.3g}" if np.isfinite(steps).any() else "none between floats"
     return (
         f"{window}; {seen} different values of TG - b in {len(record)} places; derivative "
         f"{record['slope'][middle]:.3g}, difference {between}."

@@ -43,7 +43,8 @@ def size_bars(record: Record) -> Panel:
 def strip(record: Record) -> Panel:
     """The probabilities as a film, a row for each item."""
     p = np.asarray(record["p"]).T
-    raster = Raster(p, record.steps, np.arange(1, len(p) + 1), "probability")
+    items = np.arange(1, len(p) + 1)
+    raster = Raster(p, record.steps, items, "probability", limits=(0.0, 1.0))
     return Panel("Probabilities", [raster], "step", "item")
 
 

@@ -149,7 +149,7 @@ def _gates(record: Record) -> Panel:
 
 def _history(record: Record) -> Panel:
     z = (record["gate"] > 0).T.astype(float)
-    marks = [Raster(z, record.steps, np.arange(1, len(z) + 1), "open")]
+    marks = [Raster(z, record.steps, np.arange(1, len(z) + 1), "open", limits=(0, 1))]
     return Panel("When they close", marks, "step", "unit")
 
 

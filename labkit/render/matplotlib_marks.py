@@ -168,7 +168,7 @@ def _raster(mark: Raster, at: Setting) -> Drawn:
     z = np.ma.masked_invalid(shapes.array(mark.z))
     if not z.size:
         return Drawn()
-    low, high = (0.0, 1.0) if mark.edits else shapes.span(z.filled(np.nan))
+    low, high = shapes.painted(mark) or shapes.span(z.filled(np.nan))
     x = shapes.cell_edges(mark.x, at.panel.log_x)
     y = shapes.cell_edges(mark.y, at.panel.log_y)
     look_: dict[str, Any] = {"cmap": colors(), "norm": Normalize(low, high), "rasterized": True}
@@ -231,9 +231,12 @@ def _graph(mark: Graph, at: Setting) -> Drawn:
     }
     at.axes.plot(x, y, zorder=3, **style)
     at.axes.margins(0.12)
-    for name, left, up in zip(mark.names, x, y, strict=False):
+    for name, left, up, below in zip(mark.names, x, y, shapes.low_nodes(y), strict=False):
         if np.isfinite(left) and np.isfinite(up):
-            offset = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+            offset: dict[str, Any] = {"xytext": (0, 8), "va": "bottom"}
+            if below:
+                offset = {"xytext": (0, -8), "va": "top"}
+            offset |= {"textcoords": "offset points", "ha": "center"}
             at.axes.annotate(
                 str(name),
                 (left, up),

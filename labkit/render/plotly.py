@@ -48,8 +48,8 @@ class Spec(NamedTuple):
 
     `data` and `layout` are structure: equal for records that differ only in values and length.
     `arrays[trace, attribute]` is float32 [n] or [rows, columns]; an attribute may be a path
-    ("marker.size").  `texts[path]` is a string, or a list of strings or numbers, that belongs
-    into the layout ("annotations[0].text", "xaxis.range") or, where the path begins with
+    ("marker.size").  `texts[path]` is a string, a number or a list of them that belongs into
+    the layout ("annotations[0].text", "xaxis.range") or, where the path begins with
     "data[i].", into trace i.  `edits` names what changes under the hand: gesture, trace, field,
     xaxis, yaxis.
     """

@@ -53,8 +53,9 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
             "automargin": False,
         }
         axis["title"]["standoff"] = 6
-        # Along x numbers stand beside each other: few, or they would touch.
-        axis |= {"nticks": 5 if letter == "y" else 4, "tickformat": "~g"} if log else {}
+        if log:
+            axis["tickformat"] = "~g"
+            texts[f"{letter}axis{tail}.nticks"] = _most_ticks(panel, letter)
         if panel.equal or pictured:
             # Not "domain": plotly.js 4.1 loses the height of such axes when their data grow.
             axis["constrain"] = "range"
@@ -183,6 +184,16 @@ def _range(limits: tuple[float, float], log: bool) -> list[float]:
     if log and not min(limits) > 0:
         raise refusal("range", limits, "numbers above 0 on a logarithmic axis")
     return [float(np.log10(limit)) if log else float(limit) for limit in limits]
+
+
+def _most_ticks(panel: Panel, letter: str) -> int:
+    """How many ticks plotly may think of on a logarithmic axis.
+
+    Over little more than one power of ten it would write every digit, 9 close to 10, with more
+    than three.  Along x numbers stand beside each other: few, or they would touch.
+    """
+    short = 0.8 <= shapes.decades(panel, letter) <= 1.6
+    return 3 if short else {"x": 4, "y": 5}[letter]
 
 
 def _tail(layout: dict, kind: str) -> str:

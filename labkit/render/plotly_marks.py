@@ -161,8 +161,9 @@ def _raster(mark: Raster, at: Setting) -> list[Trace]:
         "showscale": at.bar is not None,
         "hoverongaps": False,
     }
-    if mark.edits:  # painted with 0 and 1: colours must not follow what is there
-        fixed |= {"zmin": 0, "zmax": 1}
+    limits = shapes.painted(mark)
+    if limits:
+        fixed |= {"zmin": limits[0], "zmax": limits[1]}
     if at.bar:
         fixed["colorbar"] = at.bar
     return [Trace(fixed, _field(mark))]
@@ -220,11 +221,11 @@ def _graph(mark: Graph, at: Setting) -> list[Trace]:
         "type": "scatter",
         "mode": "markers+text",
         "marker": {"color": at.style.color, "symbol": at.style.marker, "size": 14},
-        "textposition": "top center",
         "textfont": {"shadow": ", ".join([f"0 0 3px {at.theme.background}"] * 3)},
         "cliponaxis": False,
     }
-    names = {"text": [escape(str(name)) for name in mark.names]}
+    sides = np.where(shapes.low_nodes(mark.y), "bottom center", "top center").tolist()
+    names = {"text": [escape(str(name)) for name in mark.names], "textposition": sides}
     return [Trace(lines, places, named=False), Trace(nodes, {"x": mark.x, "y": mark.y}, names)]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from labkit.errors import refusal
-from labkit.views import Band, Bars, Curve, Panel, Points, Surface
+from labkit.views import Band, Bars, Curve, Panel, Points, Raster, Surface
 
 
 def array(values: object) -> np.ndarray:
@@ -56,6 +56,17 @@ def arrowheads(
     return across, up
 
 
+def low_nodes(y: np.ndarray) -> np.ndarray:
+    """Which nodes of a graph [n] are in its lower half: their names stand below, outside it."""
+    known = array(y)[np.isfinite(array(y))]
+    return array(y) < ((known.min() + known.max()) / 2 if known.size else np.nan)
+
+
+def painted(mark: Raster) -> tuple[float, float] | None:
+    """What the first and the last colour of a raster stand for; None: the range of its values."""
+    return (0.0, 1.0) if mark.edits else mark.limits
+
+
 def weights(given: np.ndarray) -> np.ndarray:
     """Areas of dots as shares of the largest, none too small to be seen."""
     return np.clip(np.nan_to_num(array(given)), 0.02, 1.0)
@@ -74,6 +85,17 @@ def counted(panel: Panel, axis: str) -> bool:
     heights = axis == "y" and any(isinstance(mark, Bars | Band) for mark in panel.marks)
     whole = all((values[np.isfinite(values)] % 1 == 0).all() for values in numbers)
     return bool(numbers) and whole and not heights
+
+
+def decades(panel: Panel, axis: str) -> float:
+    """How many powers of ten stand along an axis, "x" or "y"; 0 where there is nothing."""
+    wanted = limits(getattr(panel, f"{axis}_range"))
+    names = ("x",) if axis == "x" else ("y", "low", "high", "height")
+    found = [getattr(mark, name) for mark in panel.marks for name in names if hasattr(mark, name)]
+    numbers = [wanted] if wanted else [v for v in found if np.asarray(v).dtype.kind in "biuf"]
+    values = np.concatenate([[], *(array(each).ravel() for each in numbers)])
+    values = values[np.isfinite(values) & (values > 0)]
+    return float(np.log10(values.max() / values.min())) if values.size else 0.0
 
 
 def span(z: np.ndarray) -> tuple[float, float]:

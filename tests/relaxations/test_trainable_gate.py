@@ -95,6 +95,7 @@ def test_the_microscope_sees_the_teeth_their_slope_and_the_grain():
     narrow = seen(width=5 * float(np.spacing(np.float32(0.3))))
     for view in microscope.views:
         assert view(narrow).marks
+    assert "none between floats" in microscope.say(four.until(0))  # as a run begins
     assert microscope.grain(four) == np.spacing(four["w"][120])
 
 

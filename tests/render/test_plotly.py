@@ -55,6 +55,44 @@ def test_a_logarithmic_range_is_in_powers_of_ten():
         spec([panel._replace(y_range=(0.0, 1.0))])
 
 
+def test_a_logarithmic_axis_over_little_more_than_a_power_of_ten_has_few_ticks():
+    def ticks(*ends, **wanted):
+        curve = Curve(np.array(ends), np.array(ends))
+        made = spec([Panel("t", [curve], "x", "y", log_x=True, log_y=True, **wanted)])
+        return [made.texts[f"{axis}.nticks"] for axis in ("xaxis", "yaxis")], structure_key(made)
+
+    # Plotly takes the digits 1, 2 and 5 where a tick has more than 0.3 powers of ten, else all.
+    short, key = ticks(0.0, 0.0008, 0.012)
+    assert short == [3, 3]
+    assert ticks(0.0, 0.0008, 1.2) == ([4, 5], key)
+    assert ticks(2.0, 5.0) == ([4, 5], key)  # within one, ticks are those of a linear axis
+    assert ticks(2.0, 5.0, y_range=(1.0, 10.0))[0] == [4, 3]
+    assert ticks(np.nan, 0.0) == ([4, 5], key)  # nothing has a place
+
+
+def test_the_colours_of_a_raster_stay_where_they_are_put():
+    def ends(**how):
+        raster = Raster(np.full((2, 2), 0.5), np.arange(2), np.arange(2), **how)
+        [trace] = spec([Panel("t", [raster])]).data
+        return trace.get("zmin"), trace.get("zmax")
+
+    assert ends() == (None, None)
+    assert ends(limits=(0.0, 2.0)) == (0.0, 2.0)
+    assert ends(edits="cells") == (0.0, 1.0)
+
+
+def test_names_of_low_nodes_stand_below_them():
+    def sides(*y):
+        graph = Graph(np.arange(3.0), np.array(y), np.array([[0, 1]]), "abc")
+        places = spec([Panel("t", [graph])]).texts["data[1].textposition"]
+        return [place.split()[0] for place in places]
+
+    assert sides(0.0, 2.0, 3.0) == ["bottom", "top", "top"]
+    assert sides(1.0, 1.0, 1.0) == ["top"] * 3  # all on one line
+    assert sides(np.nan, 0.0, 1.0) == ["top", "bottom", "top"]
+    assert sides(np.nan, np.nan, np.nan) == ["top"] * 3
+
+
 def test_what_is_0_has_no_place_on_a_logarithmic_axis():
     marks = [mark(np.arange(2.0), np.arange(2.0)) for mark in (Curve, Points)]
     for log in (True, False):

@@ -4,7 +4,7 @@ import ipywidgets
 import pytest
 
 from labkit.landscapes import sampling_box
-from labkit.method import fields
+from labkit.method import Field, fields
 from widgets.controls import Controls
 
 
@@ -16,3 +16,12 @@ def test_the_readout_of_a_slider_over_many_decades_fits_beside_it(value):
     # Eight signs have room; ".3g" would give 0.00000100 in the page.
     assert len(f"{value:{slider.readout_format}}".replace("e-0", "e-")) <= 8
     assert "e" in slider.readout_format
+
+
+@pytest.mark.parametrize("name", ["lr", "weights.b1", "architecture.b1"])
+def test_all_labels_have_the_room_of_the_longest(name):
+    known = {each: Field(each, "knob", 0.5, 0.0, 1.0) for each in (name, "other.b1", "tau")}
+    sliders = Controls(known, lambda changes: None).widgets.values()
+    [room] = {float(slider.style.description_width.removesuffix("em")) for slider in sliders}
+    assert room >= 0.55 * max(len(slider.description) for slider in sliders)  # em of most letters
+    assert {float(slider.layout.width.removesuffix("em")) - room for slider in sliders} == {16.0}
