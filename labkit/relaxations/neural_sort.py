@@ -56,7 +56,10 @@ def neural_permutation(x: Float[Array, "... n"], tau: Scalar) -> Float[Array, ".
         for v in (s, a)
     )
     slope = jnp.broadcast_to(jnp.arange(1 - n, n, 2, dtype=x.dtype)[:, None], far.shape)
-    return _shares((slope * far - more) * (h / tau)[..., None])
+    logits = (slope * far - more) * (h / tau)[..., None]
+    # Rounded twice, the 0 of an own place may be small beside huge values and far from 0.
+    own = places[..., :, None] == jax.lax.broadcasted_iota(places.dtype, far.shape, far.ndim - 1)
+    return _shares(jnp.where(own, logits - stop_gradient(logits), logits))
 
 
 def neural_sort(x: Float[Array, "... n"], tau: Scalar) -> Float[Array, "... n"]:

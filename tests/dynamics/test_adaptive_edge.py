@@ -42,8 +42,10 @@ def test_the_descent_is_that_of_the_edge_of_stability():
     rule = Adam(0.01)
     ours, theirs = run(AdaptiveEdge(SINE, rule), 12), run(EdgeOfStability(SINE, rule, 1), 12)
     for name in theirs:
-        # two programs for the same sums in float32
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5)
+        # two programs for the same sums in float32; a residual is known to a rounding of what is
+        # large before Adam has seen a second gradient
+        size = theirs["sharpness"] if name == "residual" else 1.0
+        np.testing.assert_allclose(ours[name] / size, theirs[name] / size, rtol=1e-3, atol=1e-5)
 
 
 def test_a_rule_without_an_edge_is_refused():
