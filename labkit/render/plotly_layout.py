@@ -53,8 +53,9 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
             "automargin": False,
         }
         axis["title"]["standoff"] = 6
-        # Along x numbers stand beside each other: few, or they would touch.
-        axis |= {"nticks": 5 if letter == "y" else 4, "tickformat": "~g"} if log else {}
+        if log:
+            axis["tickformat"] = "~g"
+            texts[f"{letter}axis{tail}.nticks"] = _numbers(panel, letter, wanted)
         if panel.equal or pictured:
             # Not "domain": plotly.js 4.1 loses the height of such axes when their data grow.
             axis["constrain"] = "range"
@@ -177,6 +178,20 @@ def _axis(label: str, theme: Theme) -> dict:
 def _domain(box: Box, room: Page) -> tuple[list[float], list[float]]:
     across = [box.left / room.width, box.right / room.width]
     return across, [1 - box.bottom / room.height, 1 - box.top / room.height]
+
+
+def _numbers(panel: Panel, letter: str, limits: tuple[float, float] | None) -> int:
+    """How many numbers are wanted along a logarithmic axis.
+
+    Along x they stand beside each other: few, or they would touch.  On little more than a decade
+    plotly writes 1, 2, 3 ... 9 unless it is asked for fewer than one in 0.3 decades.
+    """
+    found = [np.ravel(getattr(mark, letter, ())) for mark in panel.marks]
+    numbers = [values for values in found if values.dtype.kind in "biuf"]
+    seen = shapes.placed(limits or np.hstack([(), *numbers]), log=True)
+    seen = seen[np.isfinite(seen)]
+    decades = np.log10(seen.max() / seen.min()) if len(seen) else 0.0
+    return int(np.clip(decades / 0.32, 3, 5 if letter == "y" else 4))
 
 
 def _range(limits: tuple[float, float], log: bool) -> list[float]:
