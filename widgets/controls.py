@@ -46,7 +46,7 @@ class Controls:
         try:
             for name, made in self.widgets.items():
                 self._known[name] = fields[name].value
-                values = np.ravel(fields[name].value).tolist()
+                values = _entries(fields[name].value)
                 for box, value in zip(_boxes(made), values, strict=True):
                     with box.hold_sync():  # the page would answer to each half of it
                         _fit(box, value)
@@ -94,13 +94,13 @@ def _make(field: Field, label: str) -> ipywidgets.Widget | None:
 
 
 def _row(field: Field, label: str) -> ipywidgets.Widget | None:
-    values = np.ravel(field.value)
+    values = _entries(field.value)
     if len(values) > MOST_BOXES:
         return None
     step = (field.high - field.low) / 50
     boxes = [
         ipywidgets.FloatText(
-            float(value),
+            value,
             step=float(f"{step:.1g}"),
             description=label if index == 0 else "",
             tooltip=f"{field.name}[{index}]",
@@ -110,6 +110,12 @@ def _row(field: Field, label: str) -> ipywidgets.Widget | None:
         for index, value in enumerate(values)
     ]
     return ipywidgets.HBox(boxes)
+
+
+def _entries(value: Any) -> list:
+    """A value's entries as they were written: 0.73, not the 0.730000019 that float32 has for it."""
+    flat = np.ravel(value)
+    return [float(str(entry)) for entry in flat] if flat.dtype == np.float32 else flat.tolist()
 
 
 def _boxes(made: ipywidgets.Widget) -> list[ipywidgets.Widget]:

@@ -184,13 +184,16 @@ def _numbers(panel: Panel, letter: str, limits: tuple[float, float] | None) -> i
     """How many numbers are wanted along a logarithmic axis.
 
     Along x they stand beside each other: few, or they would touch.  On little more than a decade
-    plotly writes 1, 2, 3 ... 9 unless it is asked for fewer than one in 0.3 decades.
+    plotly writes 1, 2, 3 ... 9 unless it is asked for fewer than one in 0.3 decades; on two or
+    three it writes 1, 2, 5, too long for their places below 0.01, unless it is asked for three.
     """
     found = [np.ravel(getattr(mark, letter, ())) for mark in panel.marks]
     numbers = [values for values in found if values.dtype.kind in "biuf"]
     seen = shapes.placed(limits or np.hstack([(), *numbers]), log=True)
     seen = seen[np.isfinite(seen)]
     decades = np.log10(seen.max() / seen.min()) if len(seen) else 0.0
+    if letter == "x" and decades < 2.6 and (seen < 0.01).any():
+        return 3
     return int(np.clip(decades / 0.32, 3, 5 if letter == "y" else 4))
 
 

@@ -3,7 +3,7 @@
 import ipywidgets
 import pytest
 
-from labkit.landscapes import sampling_box
+from labkit.landscapes import nonsmooth_descent, sampling_box
 from labkit.method import fields
 from widgets.controls import Controls
 
@@ -16,3 +16,13 @@ def test_the_readout_of_a_slider_over_many_decades_fits_beside_it(value):
     # Eight signs have room; ".3g" would give 0.00000100 in the page.
     assert len(f"{value:{slider.readout_format}}".replace("e-0", "e-")) <= 8
     assert "e" in slider.readout_format
+
+
+def test_a_number_of_single_precision_is_shown_as_it_was_written():
+    known = fields(nonsmooth_descent.example())
+    assert known["problem.smooth.w0"].value.dtype == "float32"
+    controls = Controls(known, lambda changes: None)
+    (box,) = [box for box in controls.boxes() if box.description == "w0"]
+    assert box.value == 0.73
+    controls.show(known)
+    assert box.value == 0.73
