@@ -52,11 +52,11 @@ class Recap(NamedTuple):
     papers: list[Paper]
 
     def _repr_markdown_(self) -> str:
-        lines = ["| id | claim | seen | expected | |", "| --- | --- | --- | --- | --- |"]
+        lines = ["| id | claim | seen | expected | |\n| --- | --- | --- | --- | --- |\n"]
         for row in self.papers:
             claim = row.load().claim(row.load().demo())
-            lines.append(f"| {row.id} | {row.claim} | {' | '.join(claim.cells())} |")
-        return "\n".join(lines)
+            lines.append(line(row.id, row.claim, *claim.cells()))
+        return "".join(lines)
 
     def __str__(self) -> str:
         return self._repr_markdown_()
@@ -70,8 +70,15 @@ def recap(*ids: str) -> Recap:
 def table() -> str:
     """The papers as a table in Markdown, for the README."""
     head = "| id | paper | what the lab checks | kind | where |\n| --- | --- | --- | --- | --- |\n"
-    return head + "".join(
-        f"| {row.id} | {row.title} ({row.year}) | {row.claim} | {row.kind} | "
-        f"[{row.name}]({row.module.replace('.', '/')}.py), [notebook](notebooks/{row.notebook}) |\n"
-        for row in papers().values()
-    )
+    rows = []
+    for row in papers().values():
+        method = f"[{row.name}]({row.module.replace('.', '/')}.py)"
+        where = f"{method}, [notebook](notebooks/{row.notebook})"
+        rows.append(line(row.id, f"{row.title} ({row.year})", row.claim, row.kind, where))
+    return head + "".join(rows)
+
+
+def line(*cells: str) -> str:
+    """A line of a table in Markdown; the norms of a claim, |R|, end no cell."""
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |\n"

@@ -226,8 +226,8 @@ def path(
     def view(record: Record) -> Panel:
         places = record[name]
         ground = under(record) if under else Panel(_words(name), [], x, y)
-        walk = Curve(places[:, 0], places[:, 1], _words(name), name)
-        head = Points(places[-1:, 0], places[-1:, 1], "now", name)
+        walk = Curve(places[:, 0], places[:, 1], _words(name), "path")
+        head = Points(places[-1:, 0], places[-1:, 1], "now", "path")
         return ground._replace(title=title or ground.title, marks=[*ground.marks, walk, head])
 
     return view

@@ -74,6 +74,11 @@ def test_an_unknown_paper_is_answered_with_those_there_are():
         paper("soft_srot")
 
 
+def test_a_line_of_the_table_has_as_many_cells_as_its_head():
+    cells = [len(re.split(r"(?<!\\)\|", line)) for line in table().splitlines()]
+    assert set(cells) == {7}  # with what is before the first bar and after the last
+
+
 def test_the_readme_shows_the_table_as_it_is():
     assert table() in (ROOT / "README.md").read_text(encoding="utf-8")
 

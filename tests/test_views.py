@@ -69,6 +69,7 @@ def test_a_path_ends_in_a_point_where_it_is_now():
     assert isinstance(head, Points)
     assert (head.x.tolist(), head.y.tolist()) == ([2.0], [4.0])
     assert (panel.title, panel.x, panel.y) == ("w", "u", "v")
+    assert walk.role == head.role == "path"  # a colour that no field has, whatever the name
 
 
 def test_a_path_lies_over_the_ground_and_keeps_its_axes():

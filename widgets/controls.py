@@ -8,6 +8,7 @@ import ipywidgets
 import numpy as np
 
 from labkit.method import Field
+from labkit.run import plain_value
 
 
 Turn = Callable[[Mapping[str, Any]], None]
@@ -50,7 +51,7 @@ class Controls:
         try:
             for name, made in self.widgets.items():
                 self._known[name] = fields[name].value
-                values = np.ravel(fields[name].value).tolist()
+                values = np.ravel(plain_value(fields[name].value)).tolist()
                 for box, value in zip(_boxes(made), values, strict=True):
                     with box.hold_sync():  # the page would answer to each half of it
                         _fit(box, value)
@@ -99,13 +100,13 @@ def _make(field: Field, label: str, room: float) -> ipywidgets.Widget | None:
 
 
 def _row(field: Field, label: str, room: float) -> ipywidgets.Widget | None:
-    values = np.ravel(field.value)
+    values = np.ravel(plain_value(field.value))
     if len(values) > MOST_BOXES:
         return None
     step = (field.high - field.low) / 50
     boxes = [
         ipywidgets.FloatText(
-            float(value),
+            value,
             step=float(f"{step:.1g}"),
             description=label if index == 0 else "",
             tooltip=f"{field.name}[{index}]",

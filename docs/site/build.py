@@ -26,7 +26,7 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from labkit.exercises import SOLUTION, stub  # noqa: E402
-from labkit.papers import papers  # noqa: E402
+from labkit.papers import line, papers  # noqa: E402
 from widgets.camera import STATIC  # noqa: E402
 from widgets.live_view import plotly_js  # noqa: E402
 from widgets.recorded import SCRIPT  # noqa: E402
@@ -215,15 +215,13 @@ def _tree(caption: str, pages: Iterable[str]) -> str:
 
 def index_of_papers(executed: Container[str]) -> str:
     """Every paper, with a link to its section where that is among these pages."""
-    lines = ["# The papers", "", "| id | paper | what the lab checks | kind | section |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    lines = ["# The papers\n\n", line("id", "paper", "what the lab checks", "kind", "section")]
+    lines.append(line(*["---"] * 5))
     for row in papers().values():
         file, _, anchor = row.notebook.partition("#")
         link = f"[{row.name}](#{anchor})" if file in executed else row.name
-        title = f"{row.title} ({row.year})"
-        cells = [anchor, title, row.claim, row.kind, link]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(line(anchor, f"{row.title} ({row.year})", row.claim, row.kind, link))
+    return "".join(lines)
 
 
 def pages(source: Path, output: Path) -> int:

@@ -62,7 +62,7 @@ class Proposal(NamedTuple):
     tried: dict[str, float]  # every geometry that fits the data, the best first
 
     def __str__(self) -> str:
-        rest = [f"{name} {v:.3g}" for name, v in self.tried.items() if name != self.geometry]
+        rest = [f"{name} ({v:.3g})" for name, v in self.tried.items() if name != self.geometry]
         return f"{self.wanted}: {self.geometry} ({self.value:.3g}); then {'; '.join(rest[:3])}"
 
 

@@ -183,9 +183,9 @@ def sheet(group: int, title: str) -> View:
 
     def view(record: Record) -> Panel:
         labels, counts = np.unique(record.last("labels")[group], return_counts=True)
-        order = np.argsort(-counts)[:3]
+        order = np.argsort(-counts)[:2]  # as many as a title has room for
         said = ", ".join(f"{counts[i]} x '{labels[i]}'" for i in order)
-        said += ", ..." * (len(counts) > 3)
+        said += ", ..." * (len(counts) > 2)
         return Panel(f"{title}: {said}", [Image(_tiled(record.last("images")[group]))])
 
     return view

@@ -190,10 +190,13 @@ def _most_ticks(panel: Panel, letter: str) -> int:
     """How many ticks plotly may think of on a logarithmic axis.
 
     Over little more than one power of ten it would write every digit, 9 close to 10, with more
-    than three.  Along x numbers stand beside each other: few, or they would touch.
+    than three.  Along x numbers stand beside each other: few, or they would touch, and fewer where
+    1, 2 and 5 are written of numbers below 0.01, which are long.
     """
-    short = 0.8 <= shapes.decades(panel, letter) <= 1.6
-    return 3 if short else {"x": 4, "y": 5}[letter]
+    seen = shapes.positive(panel, letter)
+    decades = np.log10(seen.max() / seen.min()) if seen.size else 0.0
+    long = letter == "x" and decades < 2.6 and (seen < 0.01).any()
+    return 3 if long or 0.8 <= decades <= 1.6 else {"x": 4, "y": 5}[letter]
 
 
 def _tail(layout: dict, kind: str) -> str:

@@ -87,15 +87,14 @@ def counted(panel: Panel, axis: str) -> bool:
     return bool(numbers) and whole and not heights
 
 
-def decades(panel: Panel, axis: str) -> float:
-    """How many powers of ten stand along an axis, "x" or "y"; 0 where there is nothing."""
+def positive(panel: Panel, axis: str) -> np.ndarray:
+    """The numbers along an axis, "x" or "y", that have a place on a logarithmic one."""
     wanted = limits(getattr(panel, f"{axis}_range"))
     names = ("x",) if axis == "x" else ("y", "low", "high", "height")
     found = [getattr(mark, name) for mark in panel.marks for name in names if hasattr(mark, name)]
     numbers = [wanted] if wanted else [v for v in found if np.asarray(v).dtype.kind in "biuf"]
     values = np.concatenate([[], *(array(each).ravel() for each in numbers)])
-    values = values[np.isfinite(values) & (values > 0)]
-    return float(np.log10(values.max() / values.min())) if values.size else 0.0
+    return values[np.isfinite(values) & (values > 0)]
 
 
 def span(z: np.ndarray) -> tuple[float, float]:

@@ -93,6 +93,18 @@ def test_names_of_low_nodes_stand_below_them():
     assert sides(np.nan, np.nan, np.nan) == ["top"] * 3
 
 
+def test_on_little_more_than_a_decade_numbers_are_asked_for_so_that_not_all_are_written():
+    def numbers(last, first=20.0):
+        curve = Curve(np.array([0.0, first, last]), np.array([np.nan, first, last]))
+        texts = spec([Panel("t", [curve], "x", "y", log_x=True, log_y=True)]).texts
+        return texts["xaxis.nticks"], texts["yaxis.nticks"]
+
+    for last in (210.0, 230.0, 300.0, 550.0, 700.0):
+        assert all(np.log10(last / 20) / many > 0.3 for many in numbers(last))
+    assert numbers(2e5) == numbers(10.0, 0.001) == (4, 5)
+    assert numbers(0.1, 0.001) == (3, 5)  # 0.001 and 0.002 would touch
+
+
 def test_what_is_0_has_no_place_on_a_logarithmic_axis():
     marks = [mark(np.arange(2.0), np.arange(2.0)) for mark in (Curve, Points)]
     for log in (True, False):

@@ -3,7 +3,7 @@
 import ipywidgets
 import pytest
 
-from labkit.landscapes import sampling_box
+from labkit.landscapes import nonsmooth_descent, sampling_box
 from labkit.method import Field, fields
 from widgets.controls import Controls
 
@@ -25,3 +25,13 @@ def test_all_labels_have_the_room_of_the_longest(name):
     [room] = {float(slider.style.description_width.removesuffix("em")) for slider in sliders}
     assert room >= 0.55 * max(len(slider.description) for slider in sliders)  # em of most letters
     assert {float(slider.layout.width.removesuffix("em")) - room for slider in sliders} == {16.0}
+
+
+def test_a_number_of_single_precision_is_shown_as_it_was_written():
+    known = fields(nonsmooth_descent.example())
+    assert known["problem.smooth.w0"].value.dtype == "float32"
+    controls = Controls(known, lambda changes: None)
+    (box,) = [box for box in controls.boxes() if box.description == "w0"]
+    assert box.value == 0.73
+    controls.show(known)
+    assert box.value == 0.73
