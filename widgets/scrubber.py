@@ -1,15 +1,12 @@
 """A slider over the rows of a run: what it had seen by then."""
 
-import time
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
 from labkit.record import Record
-
-
-ECHO = 1.5  # seconds within which a page may still report where the slider stood before
 
 
 class Scrubber:
@@ -20,8 +17,9 @@ class Scrubber:
     """
 
     def __init__(self, look: Callable[[], None]):
-        self._look, self._quiet = look, False
-        self._left, self._moved_at = -1, 0.0  # where the slider stood before it followed, and when
+        self._look = look
+        self._own = 0  # the thread that moves the slider and is no hand
+        self._left = -1  # where the slider stood before it followed
         self.held = False  # at a row that a person chose
         self.slider = ipywidgets.IntSlider(
             0,
@@ -45,28 +43,28 @@ class Scrubber:
         last = len(record) - 1
         if self.held or last < 0 or self.slider.value == self.slider.max == last:
             return
-        if self.slider.value != last:
-            self._left, self._moved_at = self.slider.value, time.monotonic()
+        self._left = self.slider.value
         self._stand(last)
 
     def _stand(self, last: int) -> None:
-        self._quiet = True
+        self._own = threading.get_ident()
         try:
             with self.slider.hold_sync():
                 self.slider.max = last
                 self.slider.value, self.slider.disabled = last, last == 0
         finally:
-            self._quiet = False
+            self._own = 0
 
     def release(self) -> None:
         """Let go of the chosen row."""
         self.held = False
 
     def _moved(self, change: Any) -> None:
-        if self._quiet:
+        if self._own == threading.get_ident():
             return
-        if change["new"] == self._left and time.monotonic() - self._moved_at < ECHO:
-            self._left = -1  # once: a hand that insists is heard
+        # A page may answer a longer range with where its slider stood: once, a hand would insist.
+        echo, self._left = change["new"] == self._left, -1
+        if echo:
             self._stand(self.slider.max)
         else:
             self.held = change["new"] < self.slider.max

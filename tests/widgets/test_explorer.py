@@ -345,6 +345,20 @@ def test_a_knob_that_is_turned_lets_go_of_the_row_that_was_looked_back_at(explor
     assert len(explorer._panels[0].marks[0].x) == 31
 
 
+def test_a_page_that_reports_where_its_slider_stood_before_is_no_hand(explore):
+    explorer = explore(HEAVY, [lines("loss")], steps=30)
+    back = control(explorer, "look back")
+    comes_to_rest(explorer)
+    until(explorer, lambda: back.max == 11)
+    explorer.play()
+    until(explorer, lambda: "finished" in says(explorer) and back.max == 30)
+    drawn = lambda: drawn_curves(explorer)[1]
+    back.value = 11  # as the page has it
+    assert (back.value, drawn()) == (30, 31)
+    back.value = 11  # as a hand has it
+    assert (back.value, drawn()) == (11, 12)
+
+
 def test_a_sweep_has_no_past_to_look_back_at(explore):
     explorer = explore(soft_sort.example(), soft_sort.views)
     assert "look back" not in [getattr(w, "description", "") for w in parts(explorer)]
