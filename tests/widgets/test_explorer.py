@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rewriter
 from ipywidgets.widgets.widget import _instances
+from patience import until
 
 import widgets.cells
 from labkit import Descent, Momentum, Sgd, chain, choice, knob, method, replace, run, size
@@ -25,7 +26,6 @@ from widgets import Explorer
 from widgets.scheduler import scheduler
 
 
-PATIENCE = 30.0  # seconds: a machine may be busy
 WATCHED = edge_of_stability.EdgeOfStability(sine_network(samples=8, width=4, depth=1), Sgd(0.1))
 HEAVY = Descent(Quadratic(jnp.array([1.0, 0.1])), Momentum(0.1))
 
@@ -51,28 +51,6 @@ class EveryKind:
 
     def observe(self, state):
         return {"state": state}
-
-
-@pytest.fixture
-def explore():
-    """`explore(method, views, ...)` makes an Explorer that is closed in the end."""
-    made = []
-
-    def make(*arguments, **options):
-        made.append(Explorer(*arguments, **{"pace": None} | options))
-        return made[-1]
-
-    yield make
-    for explorer in made:
-        explorer.close()
-    scheduler.end()
-
-
-def until(explorer, holds):
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, f"not within {PATIENCE} s: {explorer.status}"
-        time.sleep(0.005)
 
 
 def comes_to_rest(explorer):

@@ -1,19 +1,17 @@
 """What goes wrong in a method, in a view or with the page is said, and the next turn is well."""
 
-import time
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from patience import until
 
 from labkit import Descent, Sgd, choice, knob, method
 from labkit.problems import Quadratic
 from labkit.views import Curve, Panel, lines
-from widgets import Explorer, live_view
+from widgets import live_view
 from widgets.scheduler import scheduler
 
 
-PATIENCE = 30.0  # seconds: a machine may be busy
 PLACES = ("init", "step", "observe")
 
 
@@ -60,28 +58,6 @@ class FaultyOnHost:
         if self.fails == "observe" and state > 5:
             raise RuntimeError("nothing to see")
         return {"count": state}
-
-
-@pytest.fixture
-def explore():
-    """`explore(method, views, ...)` makes an Explorer that is closed in the end."""
-    made = []
-
-    def make(*arguments, **options):
-        made.append(Explorer(*arguments, **{"pace": None} | options))
-        return made[-1]
-
-    yield make
-    for explorer in made:
-        explorer.close()
-    scheduler.end()
-
-
-def until(explorer, holds):
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, f"not within {PATIENCE} s: {explorer.status}"
-        time.sleep(0.005)
 
 
 def runs(explorer, rows=20):
