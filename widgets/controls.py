@@ -128,7 +128,7 @@ def _fit(box: ipywidgets.Widget, value: Any) -> None:
         return
     at = _place(box, value)
     low, high = min(box.min, at), max(box.max, at)
-    if isinstance(box, SLIDERS) and abs(at - _snapped(box, at)) > 1e-6 * box.step:
+    if isinstance(box, SLIDERS) and abs(at - _tick(low, box.step, at)) > 1e-6 * box.step:
         box.step = _step(low, high, at)
     box.min, box.max = low, high
 
@@ -145,14 +145,12 @@ def _echoes(slider: ipywidgets.Widget, value: float, known: float) -> bool:
 
     A page moves every slider to its nearest tick, and reports that as if somebody had.
     """
-    away = _place(slider, value) - _snapped(slider, _place(slider, known))
+    away = _place(slider, value) - _tick(slider.min, slider.step, _place(slider, known))
     return abs(away) < 1e-3 * slider.step
 
 
-def _snapped(slider: ipywidgets.Widget, at: float) -> float:
-    if at <= slider.min or at >= slider.max:
-        return at
-    return slider.min + round((at - slider.min) / slider.step) * slider.step
+def _tick(low: float, step: float, at: float) -> float:
+    return low + round((at - low) / step) * step
 
 
 def _place(box: ipywidgets.Widget, value: float) -> float:

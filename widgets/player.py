@@ -234,6 +234,9 @@ class Player:
         with self._lock:
             if self._wanted != wanted:
                 return True  # another run is wanted by now
+            if run.finished and self.method is not method:  # turned a moment too late for this run
+                self._wanted, self._rows = self._wanted + 1, self._rows or self.opening
+                return True
             if run.finished:
                 self._rows = 0
             elif self._wishes == wishes:

@@ -162,7 +162,7 @@ def test_a_page_that_puts_a_slider_on_its_tick_turns_nothing(explore, value):
     assert turned == [{"plain": 0.5}]
 
 
-@pytest.mark.parametrize("value", [0.1234, 0.77, 3.0])
+@pytest.mark.parametrize("value", [0.1234, 0.77, 3.0, 1e9])
 def test_what_is_turned_from_a_cell_stands_on_a_tick(explore, value):
     explorer = explore(EveryKind(), [lines("state")])
     explorer.turn(plain=value, wide=value)
@@ -170,7 +170,7 @@ def test_what_is_turned_from_a_cell_stands_on_a_tick(explore, value):
     assert (plain.value, wide.value) == (value, value)
     for slider, at in ((plain, value), (wide, np.log10(value))):
         ticks = (at - slider.min) / slider.step
-        assert at == slider.max or ticks == pytest.approx(round(ticks), abs=1e-6)
+        assert ticks == pytest.approx(round(ticks), abs=1e-6)
 
 
 def test_a_slider_reaches_what_was_set_beyond_its_range(explore):

@@ -388,6 +388,21 @@ def test_an_error_in_a_step_is_said_and_the_next_run_is_well(players, eyes):
     assert player.status == "running"
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_knob_that_is_turned_in_the_last_slice_begins_a_run(players, eyes, held):
+    player = players(Stairs(), steps=1)
+    Stairs.go.clear()
+    player.play()
+    assert Stairs.inside.wait(PATIENCE)
+    if held:
+        player.stop()
+    player.turn({"up": 2.0})
+    Stairs.go.set()
+    eyes.until(lambda: player.status == "finished")
+    assert player.record["count"].tolist() == [0.0, 2.0]
+    assert not player.record.events
+
+
 def test_an_error_in_compiling_is_said_and_another_variant_is_well(players, eyes):
     player = players(Misshapen())
     player.begin()
