@@ -9,13 +9,14 @@ import numpy as np
 
 from labkit.method import Field
 from labkit.run import plain_value
+from widgets.sliders import LogSlider, Slider
 
 
 Turn = Callable[[Mapping[str, Any]], None]
 
 MOST_BOXES = 8  # numbers of an array that get a box each; longer ones are only dragged
 TICKS = 200  # of a slider: where an arrow key takes it
-SLIDERS = (ipywidgets.FloatSlider, ipywidgets.FloatLogSlider)
+SLIDERS = (Slider, LogSlider)
 LABEL = 7.0, 12.0  # em beside the controls of a method: at least, and at most
 LETTER = 0.6  # em
 REST = 16.0  # em of a control beside its label
@@ -94,9 +95,9 @@ def _make(field: Field, label: str, room: float) -> ipywidgets.Widget | None:
         shown = ".3g" if low >= 1e-4 else ".2e"  # 0.00000100 would not fit beside its slider
         low, high, at = math.log10(low), math.log10(high), math.log10(value)
         ticks = {"min": low, "max": high, "step": _step(low, high, at), "readout_format": shown}
-        return ipywidgets.FloatLogSlider(value, base=10, **ticks, **common)
+        return LogSlider(value, base=10, **ticks, **common)
     ticks = {"min": low, "max": high, "step": _step(low, high, value), "readout_format": ".3g"}
-    return ipywidgets.FloatSlider(value, **ticks, **common)
+    return Slider(value, **ticks, **common)
 
 
 def _row(field: Field, label: str, room: float) -> ipywidgets.Widget | None:
@@ -155,4 +156,4 @@ def _tick(low: float, step: float, at: float) -> float:
 
 def _place(box: ipywidgets.Widget, value: float) -> float:
     """Where on its scale a value stands."""
-    return math.log10(value) if isinstance(box, ipywidgets.FloatLogSlider) else value
+    return math.log10(value) if isinstance(box, LogSlider) else value

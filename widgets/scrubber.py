@@ -4,9 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import ipywidgets
-
 from labkit.record import Record
+from widgets.sliders import RowSlider
 
 
 class Scrubber:
@@ -19,9 +18,8 @@ class Scrubber:
     def __init__(self, look: Callable[[], None]):
         self._look = look
         self._own = 0  # the thread that moves the slider and is no hand
-        self._left = -1  # where the slider stood before it followed
         self.held = False  # at a row that a person chose
-        self.slider = ipywidgets.IntSlider(
+        self.slider = RowSlider(
             0,
             0,
             0,
@@ -43,10 +41,6 @@ class Scrubber:
         last = len(record) - 1
         if self.held or last < 0 or self.slider.value == self.slider.max == last:
             return
-        self._left = self.slider.value
-        self._stand(last)
-
-    def _stand(self, last: int) -> None:
         self._own = threading.get_ident()
         try:
             with self.slider.hold_sync():
@@ -62,10 +56,5 @@ class Scrubber:
     def _moved(self, change: Any) -> None:
         if self._own == threading.get_ident():
             return
-        # A page may answer a longer range with where its slider stood: once, a hand would insist.
-        echo, self._left = change["new"] == self._left, -1
-        if echo:
-            self._stand(self.slider.max)
-        else:
-            self.held = change["new"] < self.slider.max
-            self._look()
+        self.held = change["new"] < self.slider.max
+        self._look()

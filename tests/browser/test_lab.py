@@ -264,6 +264,8 @@ def test_a_run_that_diverges_says_so_and_the_next_is_well(bench):
     widget.settle()
     bench.ask("explorer.turn(lr=1e9)")
     widget.wait_until(lambda: "diverged at step" in widget.status, "it says so")
+    assert widget.value("lr", log=True) == pytest.approx(1e9)
+    assert bench.ask("explorer.method.rule.lr") == "1000000000.0"
     bench.ask("explorer.turn(lr=0.01)")
     widget.wait_until(lambda: widget.words.startswith("Step 200"), "it runs to its end")
     widget.settle()

@@ -1,18 +1,18 @@
 """What the controls show."""
 
-import ipywidgets
 import pytest
 
 from labkit.landscapes import nonsmooth_descent, sampling_box
 from labkit.method import Field, fields
 from widgets.controls import Controls
+from widgets.sliders import LogSlider
 
 
 @pytest.mark.parametrize("value", [1e-24, 1e-6, 0.1])
 def test_the_readout_of_a_slider_over_many_decades_fits_beside_it(value):
     controls = Controls(fields(sampling_box.example()), lambda changes: None)
     slider = controls.widgets["ridge"]
-    assert isinstance(slider, ipywidgets.FloatLogSlider)
+    assert isinstance(slider, LogSlider)
     # Eight signs have room; ".3g" would give 0.00000100 in the page.
     assert len(f"{value:{slider.readout_format}}".replace("e-0", "e-")) <= 8
     assert "e" in slider.readout_format

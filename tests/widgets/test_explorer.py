@@ -24,6 +24,7 @@ from labkit.render.text import describe
 from labkit.views import lines
 from widgets import Explorer
 from widgets.scheduler import scheduler
+from widgets.sliders import LogSlider, Slider
 
 
 WATCHED = edge_of_stability.EdgeOfStability(sine_network(samples=8, width=4, depth=1), Sgd(0.1))
@@ -95,8 +96,8 @@ def test_each_kind_of_field_has_its_control(explore):
     explorer = explore(EveryKind(), [lines("state")])
     kinds = {name: type(control(explorer, name)) for name in ("plain", "wide", "rounds", "form")}
     assert kinds == {
-        "plain": ipywidgets.FloatSlider,
-        "wide": ipywidgets.FloatLogSlider,
+        "plain": Slider,
+        "wide": LogSlider,
         "rounds": ipywidgets.BoundedIntText,
         "form": ipywidgets.Dropdown,
     }
@@ -321,20 +322,6 @@ def test_a_knob_that_is_turned_lets_go_of_the_row_that_was_looked_back_at(explor
     explorer.turn(lr=0.05)
     until(explorer, lambda: "finished" in says(explorer) and back.value == 30)
     assert len(explorer._panels[0].marks[0].x) == 31
-
-
-def test_a_page_that_reports_where_its_slider_stood_before_is_no_hand(explore):
-    explorer = explore(HEAVY, [lines("loss")], steps=30)
-    back = control(explorer, "look back")
-    comes_to_rest(explorer)
-    until(explorer, lambda: back.max == 11)
-    explorer.play()
-    until(explorer, lambda: "finished" in says(explorer) and back.max == 30)
-    drawn = lambda: drawn_curves(explorer)[1]
-    back.value = 11  # as the page has it
-    assert (back.value, drawn()) == (30, 31)
-    back.value = 11  # as a hand has it
-    assert (back.value, drawn()) == (11, 12)
 
 
 def test_a_sweep_has_no_past_to_look_back_at(explore):
