@@ -55,7 +55,7 @@ lab: $(STAMP)  ## open JupyterLab at the start notebook (LAB_ARGS=--no-browser i
 # cache wherever it was written.
 # `make unit`, `slow` and `double` by themselves compile as the lab does.
 test: export JAX_TRACEBACK_IN_LOCATIONS_LIMIT ?= 0
-test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false
 test: $(STAGES)  ## lint, unit, notebooks, browser (PART=relaxations: the core and one part, no browser)
 
 test-all: export LABKIT_BROWSER := all
@@ -79,7 +79,7 @@ notebooks: $(STAMP)
 		-n 2 --dist loadfile $(NOTEBOOKS)
 
 browser: $(SITE_STAMP)
-	@$(STAGE) browser $(PYTEST) -m browser tests/browser
+	@$(STAGE) browser $(PYTEST) -n 2 --dist loadfile -m browser tests/browser
 
 double: $(STAMP)
 	@$(STAGE) double env JAX_ENABLE_X64=1 $(PYTEST) -n 2 --dist worksteal -m "not browser and not gpu and not slow" \

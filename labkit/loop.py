@@ -16,9 +16,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
+from labkit.columns import all_finite
 from labkit.errors import refusal
 from labkit.method import Latest, Method, State
-from labkit.record import all_finite
 
 
 Probe = Callable[[State], Array]

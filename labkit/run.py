@@ -15,11 +15,13 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
+from labkit.columns import all_finite, one_row
 from labkit.device import version
 from labkit.errors import refusal
 from labkit.loop import FOREVER, MOST_ROWS, Advanced, Probe, Span, advance, initial, see
 from labkit.method import Method, State, cast, check, fields, replace
-from labkit.record import Record, Recorder, all_finite, one_row
+from labkit.record import Record
+from labkit.recorder import Recorder
 
 
 Turn = tuple[int, Mapping[str, Any]]  # a step, and what the fields named are from there on

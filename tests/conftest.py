@@ -1,6 +1,7 @@
 """Every test runs on any device, strictly: no silent rank promotion, full precision."""
 
 import faulthandler
+import gc
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from symmetric import SHARP, SINGLE
 
 
 ROOT = Path(__file__).parents[1]
+
+gc.set_threshold(50_000)  # tracing makes many objects, few of them in cycles
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")

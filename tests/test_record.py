@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from labkit.columns import all_finite, objects, one_row, plain
 from labkit.method import Latest, Padded
-from labkit.record import Event, Record, Recorder, all_finite, load, objects, one_row, plain
+from labkit.record import Event, Record, load
+from labkit.recorder import Recorder
 
 
 def filled(rows, **columns):

@@ -8,7 +8,6 @@ touch of a knob, starts the run.  A live knob changes the run that is going on; 
 begins a new one.
 """
 
-import html
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -25,16 +24,15 @@ from labkit.render.text import describe
 from labkit.run import blank, plain_value
 from labkit.views import Panel, Points, View
 from widgets import cells, code, recorded
+from widgets.bar import Bar
 from widgets.camera import Camera, static
 from widgets.controls import Controls
+from widgets.errors import told
 from widgets.gestures import Edit, edited
 from widgets.ghost import Ghost
 from widgets.live_view import LiveView, hear_at_once
-from widgets.player import OPENING, Player, told
+from widgets.player import OPENING, Player
 from widgets.scrubber import Scrubber
-
-
-NARROW = {"description_width": "3em"}  # of a control's label
 
 
 class Explorer(ipywidgets.VBox):
@@ -81,32 +79,17 @@ class Explorer(ipywidgets.VBox):
         self._panels, self._words = self._first_panels(method), "nothing has run yet"
         self.view = LiveView(self._spec(LiveView.page_theme, None), self._words)
         self._controls = Controls(fields(method), self.turn)
-        self._play = _button("Play", "play", "go on, or start again", self._toggle)
-        self._step = _button("Step", "step-forward", "see one row more", self.step)
-        self._reset = _button("Reset", "undo", "back to the start", self.reset)
-        self._seed = ipywidgets.IntText(
-            seed, description="seed", layout={"width": "9em"}, style=NARROW
-        )
-        self._seed.observe(lambda change: self.reset(change["new"]), "value")
         self._scrubber = Scrubber(self._look_back)
-        self._copy = _button("Code", "copy", "the line of Python that makes this run", self.copy)
-        self._line = ipywidgets.Text(
-            description="code", layout={"width": "100%", "display": "none"}, style=NARROW
-        )
-        self._status = ipywidgets.HTML("ready")
-        self._status.add_class("labkit-status")
-        buttons = [self._play, self._step, self._reset, self._copy]
-        for button in buttons:
-            button.add_class("labkit-" + button.description.lower())
-        wrap = {"flex_flow": "row wrap", "align_items": "center"}
         # A sweep is seen whole: its rows are no past.
         back = [] if self.player.sweeps else [self._scrubber.slider]
-        shown = [*buttons[:3], self._seed, *back, self._ghost.button, self._copy, self._status]
-        row = ipywidgets.HBox(shown, layout=wrap)
+        hands = {"step": self.step, "reset": self.reset, "copy": self.copy}
+        self._bar = Bar(seed, *back, self._ghost.button, toggle=self._toggle, **hands)
+        wrap = {"flex_flow": "row wrap", "align_items": "center"}
         knobs = ipywidgets.Box(list(self._controls.widgets.values()), layout=wrap)
-        super().__init__([row, self._line, knobs, self.view])
+        super().__init__([self._bar.row, self._bar.line, knobs, self.view])
         self.add_class("labkit-explorer")
-        hear_at_once(*buttons, self._seed, self._ghost.button, *self._controls.boxes(), *back)
+        touched = [*self._bar.touched(), *back, self._ghost.button, *self._controls.boxes()]
+        hear_at_once(*touched)
         self.view.on_edit(self._edited)
         self.view.observe(lambda _: self._redraw(), ["theme", "width"])
         if not static():
@@ -134,9 +117,9 @@ class Explorer(ipywidgets.VBox):
 
     def copy(self) -> None:
         """Show the line of Python, and put it on the clipboard where the page may."""
-        self._line.value = self.code
-        self._line.layout.display = None
-        self.view.copy(self._line.value)
+        line = self.code
+        self._bar.show_code(line)
+        self.view.copy(line)
 
     def play(self) -> None:
         """Start, or go on."""
@@ -159,7 +142,7 @@ class Explorer(ipywidgets.VBox):
         self._forget()
         self._ghost.leave(self.record, self.player.shown)
         self.player.reset(seed)
-        self._seed.value = self.player.seed
+        self._bar.show_seed(self.player.seed)
 
     def turn(self, changes: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Set fields, as their controls do.  What is refused is said in the widget."""
@@ -169,7 +152,7 @@ class Explorer(ipywidgets.VBox):
             if self.player.turn({**(changes or {}), **more}):
                 self._ghost.leave(before, shown)
             self._refusal = ""
-            self._hide_code()
+            self._bar.hide_code()
         except (ValueError, KeyError) as error:
             self._refusal = str(error)
         self._controls.show(fields(self.method))
@@ -213,7 +196,7 @@ class Explorer(ipywidgets.VBox):
         return f"A recording.  In the lab these can be turned: {knobs}." if knobs else ""
 
     def _toggle(self) -> None:
-        if self.player.playing and self._play.description == "Stop":
+        if self.player.playing and self._bar.stops:
             self.stop()
         else:
             self.play()
@@ -222,12 +205,7 @@ class Explorer(ipywidgets.VBox):
         """What was refused, and the row that was looked back at."""
         self._refusal = ""
         self._scrubber.release()
-        self._hide_code()
-
-    def _hide_code(self) -> None:
-        """It tells of a run that is over."""
-        if self._line.layout.display is None:
-            self._line.layout.display = "none"
+        self._bar.hide_code()
 
     def _look_back(self) -> None:
         """A person moved the scrubber: the run stops, and what it had seen by then is drawn."""
@@ -264,16 +242,7 @@ class Explorer(ipywidgets.VBox):
         """Say how things stand; what was refused stays until something is accepted."""
         going = self.player.playing
         self.view.say_progress(self.player.progress)
-        name, icon = ("Stop", "stop") if going else ("Play", "play")
-        if self._play.description != name:
-            with self._play.hold_sync():  # one message, not two
-                self._play.description, self._play.icon = name, icon
-        busy = " aria-busy='true'" if going else ""  # the page tells a reader what comes to rest
-        said = f"<span{busy}>{html.escape(self.player.status)}</span>"
-        if self._refusal:
-            said = f"<span class='labkit-refusal'>{html.escape(self._refusal)}</span> {said}"
-        if self._status.value != said:
-            self._status.value = said
+        self._bar.mark(going, self.player.status, self._refusal)
 
     def _spec(self, theme: str, width: float | None) -> Spec:
         return spec(self._ghost.behind(self._panels), theme, width)
@@ -296,12 +265,6 @@ class Explorer(ipywidgets.VBox):
         with self._editing:  # two pages may paint at once, each its own cells
             known = fields(self.method)[name]
             self.turn({name: edited(known.value, edit, known.low, known.high, alone=alone)})
-
-
-def _button(name: str, icon: str, about: str, press: Callable[[], None]) -> ipywidgets.Button:
-    button = ipywidgets.Button(description=name, icon=icon, tooltip=about, layout={"width": "6em"})
-    button.on_click(lambda _: press())
-    return button
 
 
 def _close(part: ipywidgets.Widget) -> None:

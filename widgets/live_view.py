@@ -6,13 +6,11 @@ cell.  The page blanks both after use, so that a saved notebook holds neither.  
 are float32 buffers with a sequence number, which the page acknowledges once it has drawn them.
 """
 
-import importlib.util
 import itertools
 import math
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
@@ -22,6 +20,7 @@ import traitlets
 
 from labkit.render.plotly import CONFIG, Spec, structure_key
 from widgets.gestures import Edit
+from widgets.page import DRAWING, plotly_js
 
 
 IN_FLIGHT = 2  # frames not yet drawn; more would queue up ahead of a click on Stop
@@ -29,12 +28,6 @@ SILENCE = 0.5  # seconds without an acknowledgement after which there may be no 
 PULSE = 1.0  # seconds between frames that nobody acknowledges, at first
 DOUBLINGS = 6  # of that, one a frame: JupyterLab's server keeps all that a page has missed
 
-
-# What draws in a page, the lab's and a recorded one.
-DRAWING = "\n".join(
-    Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("hands.js", "keys.js", "access.js", "live_view.js")
-)
 _views = itertools.count()  # the kernel's first view, number 0, brings plotly.js
 
 
@@ -188,15 +181,6 @@ def hear_at_once(*widgets: ipywidgets.Widget) -> None:
     for widget in widgets:
         if hasattr(widget.comm, "_reply_subshell_for"):
             widget.comm._reply_subshell_for = lambda _, addressed: addressed
-
-
-def plotly_js() -> bytes:
-    """The plotly.js of the plotly package, which is found without importing it."""
-    found = importlib.util.find_spec("plotly")
-    if found is None or not found.submodule_search_locations:
-        raise ImportError("live figures need plotly: install labkit with its extra `lab`")
-    package = Path(found.submodule_search_locations[0])
-    return (package / "package_data" / "plotly.min.js").read_bytes()
 
 
 def packed(values: np.ndarray) -> tuple[list[int], bytes]:

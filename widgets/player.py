@@ -7,9 +7,7 @@ wish wins, and a run that was replaced shows nothing more.
 import math
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +18,7 @@ from labkit.method import Method, check, fields, replace, resolve
 from labkit.record import Record
 from labkit.run import Run
 from labkit.sweep import Sweep
+from widgets.errors import told
 from widgets.scheduler import Scheduler, scheduler
 
 
@@ -27,7 +26,6 @@ SLICE = 0.03  # seconds of work between two looks at what is wanted
 FRAME = 0.05  # seconds between two pictures, at least
 OPENING = 12  # rows to see before anybody has touched anything
 ENDLESS = 2**31 - 2  # steps: until somebody stops it
-LONGEST = 300  # characters of an error that is said
 
 
 class Player:
@@ -299,19 +297,3 @@ class Player:
         # No daemon: to end the process inside the compiler would crash it.
         threading.Thread(target=compile, name="labkit compile", daemon=False).start()
         self._show(None, self.status)
-
-
-def told(error: Exception) -> str:
-    """An error as one says it, with the line where it was raised, be it a method's or a view's.
-
-    JAX may add a page of advice: only the first line is said.
-    """
-    calls = traceback.extract_tb(error.__traceback__)
-    ours = [call for call in calls if "site-packages" not in Path(call.filename).parts]
-    at = ours[-1] if ours else None
-    # What a cell defines is in a file that is not there.
-    file = Path(at.filename).name if at and Path(at.filename).exists() else "a cell"
-    place = f" (in {at.name}, line {at.lineno} of {file})" if at else ""
-    first, _, more = str(error).strip().partition("\n")
-    cut = " ..." if more.strip() or len(first) > LONGEST else ""
-    return f"{type(error).__name__}: {first[:LONGEST]}{cut}{place}"

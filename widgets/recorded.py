@@ -3,7 +3,7 @@
 A recording holds each frame in both themes and in a few widths.  Structures, numbers and texts
 stand in it once, however many frames show them, and an array that a later one begins with is a
 part of that: a run looked back at costs little more than its last frame.  In the page recorded.js
-answers in the kernel's place, and live_view.js draws as it does in the lab.
+answers in the kernel's place, and the page draws as it does in the lab.
 """
 
 import base64
@@ -17,7 +17,8 @@ from typing import Any
 from labkit.render import Still, look
 from labkit.render.plotly import CONFIG, spec, structure_key
 from widgets.camera import Frame, Reel
-from widgets.live_view import DRAWING, known, packed, plotly_js
+from widgets.live_view import known, packed
+from widgets.page import DRAWING, RECORDED, plotly_js
 
 
 WIDTHS = (340.0, 640.0, 960.0)  # of the layouts with one, two and three panels in a row
@@ -26,7 +27,7 @@ MOST_BYTES = 2_000_000  # of numbers and texts in one recording; with more, half
 # What a page needs beside plotly.js: once, however many figures it holds.
 SCRIPT = f"""(() => {{
 {DRAWING}
-{Path(__file__).with_name("recorded.js").read_text(encoding="utf-8")}
+{RECORDED}
 }})();
 """
 PAGE = """<!doctype html>

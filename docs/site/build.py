@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from labkit.exercises import SOLUTION, stub  # noqa: E402
 from labkit.papers import line, papers  # noqa: E402
 from widgets.camera import STATIC  # noqa: E402
-from widgets.live_view import plotly_js  # noqa: E402
+from widgets.page import plotly_js  # noqa: E402
 from widgets.recorded import SCRIPT  # noqa: E402
 
 

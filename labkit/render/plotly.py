@@ -37,6 +37,7 @@ CONFIG = {
         "zoomIn2d",
         "zoomOut2d",
         "autoScale2d",
+        "resetCameraDefault3d",  # to where plotly begins, not we
     ],
 }
 GESTURES = {Points: "drag", Raster: "paint", Graph: "join"}  # of marks with `edits`

@@ -30,7 +30,7 @@ def press(bench, *keys):
 def test_a_point_is_moved_with_the_arrows_and_it_is_said_where_it_is(bench, keep_picture):
     widget = bench.show(DESCENT)
     widget.settle()
-    handle = widget.view.locator(".labkit-handle")
+    handle = widget.view.locator(".labkit-handle").first
     assert handle.get_attribute("aria-label") == "problem.w0: point 1 of 1 at (-0.5, -1)"
     handle.focus()
     press(bench, "ArrowRight", "ArrowUp", "ArrowUp", "Shift+ArrowUp")  # no need to wait for each
@@ -83,6 +83,73 @@ def test_nodes_are_joined_with_keys(bench, keep_picture):
     press(bench, "Enter", "Shift+Tab", "Tab", "End")  # who leaves the figure lets go
     assert "node 5 of 5" in named(widget, "labkit-news")
     assert "from node" not in named(widget, "labkit-news")
+
+
+def test_a_plane_is_moved_and_zoomed_with_keys(bench, keep_picture):
+    widget = bench.show(DESCENT)
+    widget.settle()
+    ends = lambda: np.array(
+        widget._plot("el => [el._fullLayout.xaxis2, el._fullLayout.yaxis2].map(a => a.range)")
+    )
+    first = ends()
+    size = np.diff(first)
+    handle = widget.view.locator(".labkit-handle").nth(2)  # the first moves the start
+    assert handle.get_attribute("aria-label") == "panel 2 of 2: loss over step"
+    handle.focus()
+    press(bench, "ArrowRight", "ArrowRight", "ArrowUp")  # no need to wait for each
+    moved = lambda way: np.allclose(ends(), first + size * way, rtol=1e-6)
+    widget.wait_until(lambda: moved([[0.2], [0.1]]), "it is moved")
+    keep_picture(bench.page, "plane-under-the-keyboard")
+    press(bench, "+", "-", "-")
+    apart = lambda: np.allclose(np.diff(ends()), size / 0.8, rtol=1e-6)
+    widget.wait_until(apart, "it is zoomed")
+    press(bench, "0")
+    widget.wait_until(lambda: moved(0.0), "all is shown again")
+
+
+def test_a_view_in_space_is_turned_with_keys(bench, keep_picture):
+    code = "from labkit.landscapes import loss_slice\n"
+    code += "explorer = Explorer(loss_slice.example(), loss_slice.views[1:2]); explorer"
+    widget = bench.show(code)
+    widget.settle()
+    eye = lambda: np.array(
+        widget._plot("el => ['x', 'y', 'z'].map(a => el._fullLayout.scene.camera.eye[a])")
+    )
+    x, y, z = first = eye()
+    widget.view.locator(".labkit-handle").focus()
+    press(bench, "ArrowRight", "ArrowRight", "ArrowUp")
+    turn, flat = np.pi / 36, np.hypot(x, y)
+    round_, up = np.arctan2(y, x) + 2 * turn, np.arctan2(z, flat) + turn
+    away = np.linalg.norm(first)
+    there = away * np.array([np.cos(up) * np.cos(round_), np.cos(up) * np.sin(round_), np.sin(up)])
+    widget.wait_until(lambda: np.allclose(eye(), there, atol=1e-3), "it is turned")
+    keep_picture(bench.page, "space-under-the-keyboard")
+    press(bench, "+")
+    widget.wait_until(lambda: np.allclose(eye(), there / 1.25, atol=1e-3), "it comes closer")
+    press(bench, "0")
+    widget.wait_until(lambda: np.allclose(eye(), first, atol=1e-3), "it is turned back")
+
+
+def test_a_curve_is_hidden_with_keys(bench, keep_picture):
+    widget = bench.show(EDGE)
+    widget.settle()
+    seen = lambda: widget._plot(
+        "el => el._fullData.filter(t => t.visible === true).map(t => t.name)"
+    )
+    entries = widget.view.get_by_role("switch")
+    before, at = seen(), entries.nth(1)
+    assert entries.evaluate_all("all => all.map(each => each.tabIndex)")[:2] == [0, -1]
+    name = at.get_attribute("aria-label").removeprefix("curve ")
+    assert at.get_attribute("aria-checked") == "true"
+    entries.nth(0).focus()
+    press(bench, "ArrowDown", "Enter")  # from entry to entry
+    widget.wait_until(lambda: at.get_attribute("aria-checked") == "false", "it is switched off")
+    assert sorted(set(before) - set(seen())) == [name]
+    keep_picture(bench.page, "curve-hidden-with-keys")
+    bench.page.wait_for_timeout(400)  # or it would be a double click
+    press(bench, " ")
+    widget.wait_until(lambda: seen() == before, "it is back")
+    assert at.get_attribute("aria-checked") == "true"
 
 
 def test_what_is_said_is_said_at_rest(bench):

@@ -6,7 +6,7 @@ All notebooks of relaxations with LABKIT_BROWSER=all (`make test-all`), none oth
 import os
 
 import pytest
-from browser.test_lab import TRIED
+from browser.test_notebooks import TRIED
 
 
 pytestmark = pytest.mark.browser

@@ -10,9 +10,10 @@ import pytest
 
 from labkit.render.plotly import spec
 from labkit.views import Curve, Panel, Points
-from widgets import live_view
+from widgets import live_view, page
 from widgets.gestures import Edit
-from widgets.live_view import LiveView, hear_at_once, plotly_js
+from widgets.live_view import LiveView, hear_at_once
+from widgets.page import plotly_js
 
 
 X = np.linspace(0, 1, 5)
@@ -304,7 +305,7 @@ def test_a_control_is_heard_where_the_page_sent_its_message(view):
 
 
 def test_without_plotly_the_view_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(live_view.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(page.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ImportError, match="extra `lab`"):
         plotly_js()
 

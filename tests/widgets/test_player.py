@@ -13,7 +13,8 @@ from labkit import Descent, Momentum, Sgd, choice, knob, method, run, size
 from labkit.landscapes.surface_descent import SurfaceDescent
 from labkit.problems import Quadratic
 from labkit.relaxations import soft_sort
-from widgets.player import OPENING, Player, told
+from widgets.errors import told
+from widgets.player import OPENING, Player
 from widgets.scheduler import Scheduler
 
 

@@ -1,5 +1,5 @@
-// The same hand under the keyboard.  Over each subplot that can be changed lies a handle, a stop
-// of the Tab key: its keys choose a point, a cell or a node, and lead the hand that a pointer leads.
+// The same hand under the keyboard.  Over each subplot that can be changed lies a stop of the Tab
+// key: its keys choose a point, a cell or a node, and lead the hand that a pointer leads.
 
 const STILL = 700; // ms after an answer and the last key, when a point is let go and its place said
 const STEP = 0.02; // of the length of an axis, for a point
@@ -70,32 +70,18 @@ function keys(box, hand, shown, store, signal, announce) {
 
   const lay = () => {
     const edits = store.structure?.edits ?? [];
-    while (handles.length > edits.length) {
-      const { part, tip } = handles.pop();
-      part.remove();
-      tip.remove();
-    }
-    while (handles.length < edits.length) handles.push(make(handles.length));
+    fitted(handles, edits.length, make);
     handles.forEach((handle, i) => {
       const edit = edits[i];
       const on = hand.here(edit) && hand.axes(edit);
       handle.part.hidden = !on || !count(edit);
       if (handle.part.hidden) return;
       handle.index = Math.min(handle.index, count(edit) - 1);
-      Object.assign(handle.part.style, {
-        left: `${on.x._offset}px`,
-        top: `${on.y._offset}px`,
-        width: `${on.x._length}px`,
-        height: `${on.y._length}px`,
-      });
-      const says = describe(edit, handle.index);
-      const focused = handle.part.matches(":focus");
-      // A reader repeats a name that changes: under the keys it is `announce` that speaks.
-      if (!focused) handle.part.setAttribute("aria-label", `${edit.field}: ${says}`);
+      const { x, y } = on;
+      handle.over({ left: x._offset, top: y._offset, width: x._length, height: y._length });
       const help = HELP[edit.gesture] + (edit.gesture === "drag" && count(edit) > 1 ? ANOTHER : "");
-      handle.part.title = help;
-      handle.tip.textContent = `${says[0].toUpperCase()}${says.slice(1)}. ${help}`;
-      if (!focused || (hand.held() && edit.gesture === "drag")) return;
+      handle.tell(edit.field, describe(edit, handle.index), help);
+      if (!handle.focused() || (hand.held() && edit.gesture === "drag")) return;
       hand.circle(spot(edit, handle.index));
     });
   };
@@ -201,7 +187,10 @@ function keys(box, hand, shown, store, signal, announce) {
   };
 
   /** What this key does, if anything. */
-  const meant = (event, handle, edit) => {
+  const meant = (event, i) => {
+    const [handle, edit] = [handles[i], store.structure.edits[i]];
+    // A pointer may be at work.
+    if (!edit || !hand.here(edit) || hand.held()?.pointer !== undefined) return null;
     const last = count(edit) - 1;
     const places = { PageUp: handle.index - 1, PageDown: handle.index + 1, Home: 0, End: last };
     const { key, shiftKey } = event;
@@ -213,33 +202,13 @@ function keys(box, hand, shown, store, signal, announce) {
   };
 
   const make = (i) => {
-    const part = document.createElement("div");
-    const tip = document.createElement("span");
-    const handle = { part, tip, index: 0 };
-    part.className = "labkit-handle";
-    tip.className = "labkit-tip";
-    tip.setAttribute("aria-hidden", "true");
-    part.tabIndex = 0;
-    part.setAttribute("role", "application"); // a reader leaves the arrows to it
-    part.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's, for these keys
-    part.addEventListener("keydown", (event) => {
-      const edit = store.structure.edits[i];
-      if (event.ctrlKey || event.altKey || event.metaKey || !edit || !hand.here(edit)) return;
-      if (hand.held()?.pointer !== undefined) return; // a pointer is at work
-      const does = meant(event, handle, edit);
-      if (!does) return;
-      event.preventDefault();
-      event.stopPropagation();
-      does();
-    });
-    part.addEventListener("focus", lay);
-    part.addEventListener("blur", () => {
+    const place = handles.at(-1)?.tip.nextSibling ?? box.firstChild;
+    const handle = { ...tabStop(box, place, (event) => meant(event, i)), index: 0 };
+    handle.part.addEventListener("focus", lay);
+    handle.part.addEventListener("blur", () => {
       free();
       lay();
     });
-    const before = handles.at(-1)?.tip.nextSibling ?? box.firstChild;
-    box.insertBefore(part, before);
-    box.insertBefore(tip, before);
     return handle;
   };
 

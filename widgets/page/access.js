@@ -1,21 +1,7 @@
 // What ipywidgets leaves out for those who do not see or do not point: the names and values of
 // the sliders beside a figure, and the news of the status, which is told once it stands still.
 
-const ACCESS = `
-.labkit-explorer :is(button, input, select, [role=slider], [role=textbox]):focus-visible {
-  outline: 2px solid var(--jp-brand-color1, #0072b2); outline-offset: 2px;
-}
-.labkit-explorer .labkit-status .widget-html-content { line-height: 1.4; align-self: center; }
-.labkit-explorer .labkit-refusal { color: #b3261e; font-weight: 600; }
-[data-jp-theme-light="false"] .labkit-explorer .labkit-refusal { color: #ff9d94; }
-@media (forced-colors: active) { /* which takes backgrounds away */
-  .labkit-explorer :is(.widget-button, .noUi-target) { border: 1px solid ButtonText; }
-  .labkit-live .labkit-handle:focus { outline-color: Highlight; }
-}
-@media (prefers-reduced-motion: reduce) {
-  .labkit-explorer, .labkit-explorer * { transition: none !important; animation: none !important; }
-}
-`;
+const REST = 700; // ms without a change after which a screen reader is told
 
 /** Look after the controls round `el`; `told(text)` hears the status, `changed()` that it did. */
 function attend(explorer, el, signal, told, changed) {
