@@ -70,6 +70,7 @@ class Explorer(ipywidgets.VBox):
         self._given = {name: plain_value(f.value) for name, f in fields(method).items()}
         self._views, self._say = list(views), say
         self._drawing, self._editing = threading.RLock(), threading.RLock()
+        self._marking = threading.Lock()
         self._refusal = ""  # what was last asked for and refused
         options = {"steps": steps, "every": every, "seed": seed, "limit": limit, "pace": pace}
         options["pause"] = pause
@@ -240,9 +241,9 @@ class Explorer(ipywidgets.VBox):
 
     def _mark(self) -> None:
         """Say how things stand; what was refused stays until something is accepted."""
-        going = self.player.playing
-        self.view.say_progress(self.player.progress)
-        self._bar.mark(going, self.player.status, self._refusal)
+        with self._marking:  # or what a thread saw first might be said last
+            self.view.say_progress(self.player.progress)
+            self._bar.mark(self.player.playing, self.player.status, self._refusal)
 
     def _spec(self, theme: str, width: float | None) -> Spec:
         return spec(self._ghost.behind(self._panels), theme, width)

@@ -324,6 +324,33 @@ def test_a_knob_that_is_turned_lets_go_of_the_row_that_was_looked_back_at(explor
     assert len(explorer._panels[0].marks[0].x) == 31
 
 
+def test_what_is_said_last_is_how_things_stand(explore, monkeypatch):
+    explorer = explore(HEAVY, [lines("loss")])
+    comes_to_rest(explorer)
+    entered, go = threading.Event(), threading.Event()
+    mark = explorer._bar.mark
+
+    def slow(*arguments):
+        entered.set()
+        assert go.wait(30)
+        mark(*arguments)
+
+    monkeypatch.setattr(explorer.player, "_note", "old news")
+    monkeypatch.setattr(explorer._bar, "mark", slow)
+    late = threading.Thread(target=explorer._mark)
+    late.start()
+    assert entered.wait(30)
+    monkeypatch.setattr(explorer._bar, "mark", mark)
+    monkeypatch.setattr(explorer.player, "_note", "good news")
+    newest = threading.Thread(target=explorer._mark)
+    newest.start()
+    newest.join(0.2)  # time enough to be first, if nothing held it
+    go.set()
+    late.join()
+    newest.join()
+    assert "good news" in says(explorer)
+
+
 def test_a_sweep_has_no_past_to_look_back_at(explore):
     explorer = explore(soft_sort.example(), soft_sort.views)
     assert "look back" not in [getattr(w, "description", "") for w in parts(explorer)]
