@@ -91,9 +91,7 @@ def _figure(options: argparse.Namespace) -> None:
     from labkit.render import figure
 
     module = paper(options.id).load()
-    path = Path(options.output)
-    if path.suffix not in (".png", ".svg", ".pdf", ".html"):  # before the work, not after
-        raise refusal("output", options.output, "a name that ends in .png, .svg, .pdf or .html")
+    path = _output(options.output, (".png", ".svg", ".pdf", ".html"))
     record = module.demo()
     print(figure(record, module.views, options.theme).save(path))
     print(module.say(record))
@@ -121,6 +119,7 @@ def _run(options: argparse.Namespace) -> None:
     from labkit.run import Run
 
     module = paper(options.id).load()
+    path = _output(options.output) if options.output else None
     method = replace(module.example(), dict(map(_setting, options.set)))
     steps = getattr(method, "steps", 500) if options.steps is None else options.steps
     run = Run(method, steps, key=options.seed, every=options.every)
@@ -137,8 +136,19 @@ def _run(options: argparse.Namespace) -> None:
     for event in record.events:
         print(f"step {event.step}: {event.sentence}")
     print(module.say(record))
-    if options.output:
-        print(record.save(options.output))
+    if path:
+        print(record.save(path))
+
+
+def _output(name: str, suffixes: Sequence[str] = ()) -> Path:
+    """A file that can be written, which is known before the work and not after it."""
+    path = Path(name)
+    if suffixes and path.suffix not in suffixes:
+        names = ", ".join(suffixes[:-1])
+        raise refusal("output", name, f"a name that ends in {names} or {suffixes[-1]}")
+    if not path.parent.is_dir():
+        raise refusal("output", name, "a file in a folder that is there")
+    return path
 
 
 def _setting(text: str) -> tuple[str, Any]:

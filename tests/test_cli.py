@@ -73,7 +73,9 @@ def test_run_sets_fields_and_keeps_the_record(tmp_path, capsys):
         (["run", "F006", "--set", "lr"], "--set = 'lr' is refused; accepted: FIELD=VALUE"),
         (["run", "F006", "--steps", "-3"], "steps = -3 is refused"),
         (["run", "nothing"], "there is no paper 'nothing'"),
-        (["figure", "F006", "-o", "picture.gif"], "a name that ends in .png"),
+        (["figure", "F006", "-o", "picture.gif"], "a name that ends in .png, .svg, .pdf or .html"),
+        (["figure", "F006", "-o", "not/there.png"], "a file in a folder that is there"),
+        (["run", "F006", "-o", "not/there.npz"], "a file in a folder that is there"),
     ],
 )
 def test_what_cannot_be_is_answered_with_a_sentence(arguments, says, capsys):

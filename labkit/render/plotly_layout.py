@@ -55,7 +55,8 @@ def plane(layout: dict, texts: Texts, panel: Panel, cell: Cell, room: Page, them
         axis["title"]["standoff"] = 6
         if log:
             axis["tickformat"] = "~g"
-            texts[f"{letter}axis{tail}.nticks"] = _most_ticks(panel, letter)
+        most = _most_ticks if log else _whole_ticks
+        texts[f"{letter}axis{tail}.nticks"] = most(panel, letter)
         if panel.equal or pictured:
             # Not "domain": plotly.js 4.1 loses the height of such axes when their data grow.
             axis["constrain"] = "range"
@@ -197,6 +198,16 @@ def _most_ticks(panel: Panel, letter: str) -> int:
     decades = np.log10(seen.max() / seen.min()) if seen.size else 0.0
     long = letter == "x" and decades < 2.6 and (seen < 0.01).any()
     return 3 if long or 0.8 <= decades <= 1.6 else {"x": 4, "y": 5}[letter]
+
+
+def _whole_ticks(panel: Panel, letter: str) -> int:
+    """How many ticks plotly may think of on a linear axis; 0: as many as it likes.
+
+    Where few whole numbers are counted it would write halves between them.
+    """
+    seen = shapes.along(panel, letter)
+    span = np.ptp(seen) if seen is not None and seen.size else 0.0
+    return max(2, int(2 * span - 1)) if 0 < span <= 5 and shapes.counted(panel, letter) else 0
 
 
 def _tail(layout: dict, kind: str) -> str:

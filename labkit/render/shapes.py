@@ -80,11 +80,19 @@ def limits(wanted: tuple[float, float] | None) -> tuple[float, float] | None:
 
 def counted(panel: Panel, axis: str) -> bool:
     """Whether only whole numbers stand along an axis, "x" or "y": steps, indices, counts."""
-    found = [np.asarray(getattr(mark, axis)) for mark in panel.marks if hasattr(mark, axis)]
-    numbers = [values for values in found if values.dtype.kind in "biuf"]
     heights = axis == "y" and any(isinstance(mark, Bars | Band) for mark in panel.marks)
-    whole = all((values[np.isfinite(values)] % 1 == 0).all() for values in numbers)
-    return bool(numbers) and whole and not heights
+    numbers = along(panel, axis)
+    return numbers is not None and bool((numbers % 1 == 0).all()) and not heights
+
+
+def along(panel: Panel, axis: str) -> np.ndarray | None:
+    """The finite places of marks along an axis, "x" or "y"; None where none is a number."""
+    found = [np.asarray(getattr(mark, axis)) for mark in panel.marks if hasattr(mark, axis)]
+    numbers = [values.ravel() for values in found if values.dtype.kind in "biuf"]
+    if not numbers:
+        return None
+    values = np.concatenate(numbers).astype(float)
+    return values[np.isfinite(values)]
 
 
 def positive(panel: Panel, axis: str) -> np.ndarray:

@@ -70,6 +70,23 @@ def test_a_logarithmic_axis_over_little_more_than_a_power_of_ten_has_few_ticks()
     assert ticks(np.nan, 0.0) == ([4, 5], key)  # nothing has a place
 
 
+def test_between_few_whole_numbers_stand_no_halves():
+    def ticks(*values):
+        curve = Curve(np.array(values), np.array(values))
+        made = spec([Panel("t", [curve], "x", "y")])
+        assert made.texts["xaxis.nticks"] == made.texts["yaxis.nticks"]
+        return made.texts["xaxis.nticks"], structure_key(made)
+
+    for last in range(1, 6):
+        # Plotly takes the length of the axis, a little more than its numbers, over this number, and
+        # the next of 0.5, 1, 2 above that.
+        assert 0.5 < 1.05 * last / ticks(0.0, last, np.nan)[0] <= 1.0
+    free, key = ticks(0.0, 1.5)
+    assert free == 0  # as plotly likes
+    assert ticks(0.0, 3.0)[1] == key
+    assert [ticks(*some)[0] for some in [(0.0, 40.0), (2.0,), (np.nan,), ()]] == [0, 0, 0, 0]
+
+
 def test_the_colours_of_a_raster_stay_where_they_are_put():
     def ends(**how):
         raster = Raster(np.full((2, 2), 0.5), np.arange(2), np.arange(2), **how)

@@ -46,23 +46,20 @@ const CHANGES = {
 function name(box) {
   const label = box.querySelector(".widget-label");
   if (!label) return;
-  const set = (part, attribute, value) => {
-    if (part.getAttribute(attribute) !== value) part.setAttribute(attribute, value);
-  };
   if (label.title === "null") label.removeAttribute("title"); // what no tooltip becomes
   const called = label.textContent || label.title; // boxes after the first of a row: a tooltip only
   if (!called) return;
-  for (const part of box.querySelectorAll("input, select")) set(part, "aria-label", called);
+  for (const part of box.querySelectorAll("input, select")) mark(part, "aria-label", called);
   const readout = box.querySelector(".widget-readout");
   for (const handle of box.querySelectorAll("[role=slider]")) {
-    set(handle, "aria-label", called);
+    mark(handle, "aria-label", called);
     const still = handle.closest(".noUi-target")?.hasAttribute("disabled");
-    set(handle, "aria-disabled", String(Boolean(still)));
-    if (readout?.offsetParent) set(handle, "aria-valuetext", readout.textContent);
+    mark(handle, "aria-disabled", String(Boolean(still)));
+    if (readout?.offsetParent) mark(handle, "aria-valuetext", readout.textContent);
   }
   if (readout?.isContentEditable) {
-    set(readout, "role", "textbox");
-    set(readout, "aria-label", `${called}, value`);
+    mark(readout, "role", "textbox");
+    mark(readout, "aria-label", `${called}, value`);
   }
 }
 

@@ -96,7 +96,7 @@ function reach(box, shown, wish, wished, signal) {
     const about = { role: "switch", "aria-checked": seen, tabindex: stop ? 0 : -1 };
     about["aria-label"] = `curve ${entry.querySelector("text")?.textContent ?? ""}`;
     about["data-lm-suppress-shortcuts"] = true; // JupyterLab's, for these keys
-    for (const [name, value] of Object.entries(about)) entry.setAttribute(name, value);
+    for (const [name, value] of Object.entries(about)) mark(entry, name, value);
   };
 
   const chosen = ({ key }, entry) => {

@@ -25,15 +25,21 @@ function tabStop(box, place, meant) {
     /** `field` is whose stop it is, `says` how it stands there, `help` what its keys do. */
     tell(field, says, help) {
       // A reader repeats a name that changes: under the keys it is told by other means.
-      if (!focused()) part.setAttribute("aria-label", `${field}: ${says}`);
-      part.title = help;
-      tip.textContent = `${says[0].toUpperCase()}${says.slice(1)}. ${help}`;
+      if (!focused()) mark(part, "aria-label", `${field}: ${says}`);
+      mark(part, "title", help);
+      const text = `${says[0].toUpperCase()}${says.slice(1)}. ${help}`;
+      if (tip.textContent !== text) tip.textContent = text;
     },
     remove() {
       part.remove();
       tip.remove();
     },
   };
+}
+
+/** Set an attribute; nothing happens in the page where it stood so already. */
+function mark(part, attribute, value) {
+  if (part.getAttribute(attribute) !== String(value)) part.setAttribute(attribute, value);
 }
 
 /** Do what a key means; the page does nothing then. */
